@@ -1,0 +1,72 @@
+// List, then watch, for ever: the supervised stream of one kind on one cluster. Survives 429, 410, 500, resets and silence; a list that breaks off is no list.
+import type { KubernetesObject } from "@kubernetes/client-node";
+import type { ClusterClient, List, WatchEvent } from "./client.ts";
+import { ApiError } from "./errors.ts";
+
+export interface Stream<T extends KubernetesObject> {
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  /** `Accept` of list and watch, where only metadata is wanted. */
+  readonly accept?: { readonly list: string; readonly watch: string };
+  /** A whole, consistent list: everything that it lacks is gone. */
+  onList(list: List<T>): Promise<void>;
+  onEvent(type: Exclude<WatchEvent["type"], "BOOKMARK">, object: T): Promise<void>;
+  /** Something was heard: an event, a bookmark, a list. */
+  onAlive?(): void;
+  /** A list or watch ended with an error and is tried again after `waitMs`. */
+  onRetry?(error: unknown, waitMs: number): void;
+}
+
+const WAIT_MS_MAX = 30_000;
+
+/** Runs until the signal ends it. A callback that throws makes the stream list again, so nothing that it was told is lost. */
+export async function follow<T extends KubernetesObject>(client: ClusterClient, stream: Stream<T>, signal: AbortSignal): Promise<void> {
+  let version: string | undefined;
+  let failures = 0;
+  while (!signal.aborted) {
+    try {
+      if (version === undefined) {
+        const list = await client.list<T>(stream.path, stream.query, stream.accept?.list, signal);
+        await stream.onList(list);
+        stream.onAlive?.();
+        version = list.resourceVersion;
+        failures = 0;
+      }
+      for await (const { type, object } of client.watch(stream.path, version, stream.query, stream.accept?.watch, signal)) {
+        const position: string = version;
+        version = undefined; // an event that is not dealt with must be listed again
+        if (type !== "BOOKMARK") await stream.onEvent(type, object as T);
+        version = object.metadata?.resourceVersion ?? position;
+        failures = 0;
+        stream.onAlive?.();
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof ApiError && error.status === 410) version = undefined;
+      failures += 1;
+      const waitMs = waitAfter(error, failures);
+      stream.onRetry?.(error, waitMs);
+      await pause(waitMs, signal);
+    }
+  }
+}
+
+function waitAfter(error: unknown, failures: number): number {
+  if (error instanceof ApiError && error.retryAfterMs !== undefined) return Math.min(error.retryAfterMs, WAIT_MS_MAX);
+  if (error instanceof ApiError && error.status === 410) return 0;
+  return Math.min(WAIT_MS_MAX, 100 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random() / 2);
+}
+
+/** Waits, or returns at once when the signal ends it. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
+}

@@ -1,0 +1,29 @@
+-- S6 fail: gives the lock back without a result.
+-- KEYS record, due. ARGV subject, me, stamp, mode fail|terminal|release, wait ms (release only), reason, 1 if a write's answer is unknown, jitter in [0,1), applied JSON ('' = unknown).
+-- Returns ms until the next try; 0 for a run that is no longer the owner.
+local rec, due, subject, mode = KEYS[1], KEYS[2], ARGV[1], ARGV[4]
+if (redis.call('HGET', rec, 'owner') or '') ~= ARGV[2] then return 0 end
+local now = now_ms()
+local fields = {owner = '', ['until'] = ''}
+-- A write whose answer is unknown may still land: whoever comes next seals.
+if ARGV[7] == '1' then fields.taken = '1'; fields.applied = '' end
+if mode == 'release' then
+  set(rec, fields)
+  redis.call('ZADD', due, now + tonumber(ARGV[5]) + 60000, subject)
+  return tonumber(ARGV[5])
+end
+local newer = redis.call('HGET', rec, 'stamp') ~= ARGV[3]
+local wait
+if mode == 'terminal' then
+  wait = newer and 5000 or 3600000
+  fields.result = 'failed'
+else
+  local fails = num(rec, 'fails') + 1
+  wait = newer and 5000 or math.max(5000, math.min(600000, 1000 * 2 ^ math.min(fails, 20)) * (0.75 + 0.5 * tonumber(ARGV[8])))
+  fields.fails = int(fails)
+  fields.result = 'retrying'
+end
+fields.lastFail, fields.retryAt, fields.reason = int(now), int(now + wait), ARGV[6]
+set(rec, fields)
+redis.call('ZADD', due, now + wait + 60000, subject)
+return math.floor(wait)

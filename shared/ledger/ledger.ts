@@ -1,0 +1,262 @@
+// What Redis remembers of one shard: a record per subject and per user, who works on a subject now, and what is due. The only file that knows Redis keys.
+// A cache that can be rebuilt, never the truth. Start reading at submit, take, read, settle: the life of one wake-up, in that order.
+import { randomBytes } from "node:crypto";
+import type { JobsOptions } from "bullmq";
+import type { Redis } from "ioredis";
+import type { Cause, QueueName } from "../jobs.ts";
+import { LOOKING_CAUSES, jobFor } from "../jobs.ts";
+import type { Candidate, Grant, LoginGrant, Subject, UserObject, ValueKey } from "../subject.ts";
+import { subjectKey, subjectOf } from "../subject.ts";
+import type { Applied, SubjectRecord, UserRecord } from "./record.ts";
+import { fieldsOf, recordOf, userRecordOf } from "./record.ts";
+import type { ScriptName } from "./scripts.ts";
+import { runScript } from "./scripts.ts";
+
+/** A binding as a source tells it: `live` undefined = it is gone, as of `rv` (the resourceVersion of the binding, of its end, or of the list that lacks it). */
+export interface Told<T> {
+  readonly id: string;
+  readonly rv: string;
+  readonly live: Omit<T, "id"> | undefined;
+}
+/** What is submitted for a subject. `whole`: the versions of a restored management cluster count although they are lower. */
+export interface Submission {
+  readonly grants?: readonly Told<Grant>[];
+  readonly candidates?: readonly Told<Candidate>[];
+  readonly login?: Pick<LoginGrant, "at" | "end">;
+  readonly endLogin?: number;
+  readonly copy?: UserRecord;
+  readonly whole?: boolean;
+}
+/** `delayMs` -1: nothing changed, no job. */
+export interface Submitted {
+  readonly gen: number;
+  readonly delayMs: number;
+  readonly loginStored: boolean;
+}
+export type Taken =
+  | { readonly answer: "busy" | "wait"; readonly waitMs: number }
+  | { readonly answer: "done" | "version" }
+  | { readonly answer: "go"; readonly takeover: boolean; readonly read: Read };
+/** A read of the record by its owner. `now`: redis TIME in ms, the only clock that decides. `complete`: an import stands behind it. */
+export interface Read {
+  readonly complete: boolean;
+  readonly now: number;
+  readonly record: SubjectRecord;
+}
+export type Verdict = "ok" | "newer" | "lost";
+export interface Settlement {
+  readonly result: "ready" | "waiting" | "removed";
+  readonly reason: string;
+  readonly applied: Applied | undefined;
+  readonly next: number;
+}
+/** What a source says of a user; see learn.lua. */
+export interface Learned {
+  readonly user?: { readonly rv: string; readonly live: UserObject | null };
+  readonly whole?: boolean;
+  readonly values?: readonly { readonly provider: string; readonly key: ValueKey; readonly at: number; readonly list: readonly string[] }[];
+  readonly attribute?: readonly { readonly provider: string; readonly at: number; readonly hash: string; readonly values: readonly (readonly [ValueKey, readonly string[]])[] }[];
+  readonly drop?: { readonly provider: string; readonly at: number };
+  readonly join?: string;
+}
+
+/** A queue as the ledger needs it: BullMQ's own `add`. */
+export interface Waker {
+  add(name: string, data: unknown, opts: JobsOptions): Promise<unknown>;
+}
+
+export const LOCK_MS = 15_000;
+
+export class Ledger {
+  readonly redis: Redis;
+  readonly tag: string;
+  readonly #queues: Readonly<Record<QueueName, Waker>>;
+
+  /** `tag`: the hash tag of the shard, e.g. `{understudy:0}`; everything of a subject lies under it. */
+  constructor(redis: Redis, tag: string, queues: Readonly<Record<QueueName, Waker>>) {
+    this.redis = redis;
+    this.tag = tag;
+    this.#queues = queues;
+  }
+
+  #key(...parts: string[]): string {
+    return [this.tag, ...parts].join(":");
+  }
+  #run(name: ScriptName, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+    return runScript(this.redis, name, keys, args);
+  }
+  #rec(subject: Subject): string {
+    return this.#key("rec", subjectKey(subject));
+  }
+
+  /** S1, then the job: the fact is stored before anything is woken. @throws when Redis does not answer; the fact may then be stored without its job, which the sweep repairs. */
+  async submit(subject: Subject, told: Submission, cause: Cause, queue: QueueName): Promise<Submitted> {
+    const submitted = await this.store(subject, told, cause);
+    if (submitted.delayMs >= 0) await this.wake(subject, cause, queue, submitted.delayMs);
+    return submitted;
+  }
+
+  /** S1 alone. */
+  async store(subject: Subject, told: Submission, cause: Cause): Promise<Submitted> {
+    const pack = (list: readonly Told<object>[] = []) => list.map(({ id, rv, live }) => [id, rv, live ? JSON.stringify(live) : ""]);
+    const { copy } = told;
+    const body = {
+      subject: subjectKey(subject), cluster: subject.cluster, stamp: randomBytes(8).toString("hex"),
+      looks: LOOKING_CAUSES.has(cause), whole: told.whole ?? false, grants: pack(told.grants), candidates: pack(told.candidates), login: told.login, endLogin: told.endLogin,
+      copy: copy && { n: copy.n, json: JSON.stringify(copy.facts), spoke: Object.keys(copy.facts.providers).length > 0 },
+    };
+    const keys = [this.#rec(subject), this.#key("due"), this.#key("subjects", subject.cluster), this.#key("clusters"), this.#key("rv")];
+    const answer = (await this.#run("submit", keys, [JSON.stringify(body)])) as [number | string, number, number];
+    if (answer[0] === "version") return { gen: 0, delayMs: -1, loginStored: false };
+    return { gen: Number(answer[0]), delayMs: Number(answer[1]), loginStored: answer[2] === 1 };
+  }
+
+  /** The job alone: sweep, fill watch and a cluster that appears bring no fact. */
+  async wake(subject: Subject, cause: Cause, queue: QueueName, delayMs = 0): Promise<void> {
+    const { name, data, opts } = jobFor(subject, cause, delayMs);
+    await this.#queues[queue].add(name, data, opts);
+  }
+
+  /** S2. `me`: random per run, 128 bits. */
+  async take(subject: Subject, me: string): Promise<Taken> {
+    const [answer, ...rest] = (await this.#run("take", [this.#rec(subject), this.#key("due"), this.#key("era")], [me, LOCK_MS, subjectKey(subject)])) as [string, ...unknown[]];
+    if (answer === "busy" || answer === "wait") return { answer, waitMs: Number(rest[0]) };
+    if (answer !== "go") return { answer: answer === "version" ? "version" : "done" };
+    return { answer: "go", takeover: rest[0] === 1, read: { complete: rest[1] === 1, now: Number(rest[2]), record: recordOf(fieldsOf(rest.slice(3))) } };
+  }
+
+  /** S3, after the cluster was observed. `seen`: what the role there remembers, or undefined where there is none of ours. */
+  async read(subject: Subject, me: string, seen: { readonly ends: number; readonly values: object } | undefined): Promise<Read | "lost"> {
+    const args = [me, LOCK_MS, seen?.ends ?? 0, seen ? JSON.stringify(seen.values) : ""];
+    const [answer, ...rest] = (await this.#run("read", [this.#rec(subject), this.#key("era")], args)) as [string, ...unknown[]];
+    if (answer === "lost") return "lost";
+    return { complete: rest[0] === 1, now: Number(rest[1]), record: recordOf(fieldsOf(rest.slice(2))) };
+  }
+
+  /** S4. */
+  async check(subject: Subject, me: string, { gen, stamp }: SubjectRecord): Promise<Verdict> {
+    return (await this.#run("check", [this.#rec(subject)], [me, gen, stamp])) as Verdict;
+  }
+
+  /** S5. */
+  async settle(subject: Subject, me: string, { gen, stamp }: SubjectRecord, settlement: Settlement): Promise<Verdict> {
+    const { result, reason, applied, next } = settlement;
+    const body = JSON.stringify({ result, reason, applied: applied ? JSON.stringify(applied) : "", ends: applied?.ends ?? 0, next });
+    return (await this.#run("settle", [this.#rec(subject), this.#key("due"), this.#key("era")], [subjectKey(subject), me, gen, stamp, body])) as Verdict;
+  }
+
+  /** S5b. */
+  async park(subject: Subject, me: string, { gen, stamp }: SubjectRecord, reason: string, applied: Applied): Promise<Verdict> {
+    const body = JSON.stringify({ reason, applied: JSON.stringify(applied), ends: applied.ends });
+    return (await this.#run("park", [this.#rec(subject), this.#key("due"), this.#key("era")], [subjectKey(subject), me, gen, stamp, body])) as Verdict;
+  }
+
+  /** S6. `unknown`: a write was sent whose answer never came. Returns ms until the next try. */
+  async fail(subject: Subject, me: string, stamp: string, how: { mode: "fail" | "terminal" | "release"; waitMs?: number; reason: string; unknown: boolean }): Promise<number> {
+    const args = [subjectKey(subject), me, stamp, how.mode, how.waitMs ?? 0, how.reason, how.unknown ? 1 : 0, Math.random()];
+    return Number(await this.#run("fail", [this.#rec(subject), this.#key("due")], args));
+  }
+
+  async shelve(subject: Subject, reason: string): Promise<void> {
+    await this.#run("shelve", [this.#rec(subject), this.#key("due")], [subjectKey(subject), reason]);
+  }
+
+  /** S7. */
+  async sweep(limit: number): Promise<{ subject: Subject; delayMs: number; loginEnded: boolean }[]> {
+    const flat = (await this.#run("sweep", [this.#key("due")], [this.#key("rec", ""), limit])) as (string | number)[];
+    const found = [];
+    for (let i = 0; i < flat.length; i += 3) found.push({ subject: subjectOf(String(flat[i])), delayMs: Number(flat[i + 1]), loginEnded: flat[i + 2] === 1 });
+    return found;
+  }
+
+  /** S8. Returns the runs that have lost their lock. */
+  async renew<T extends { subject: Subject; me: string }>(runs: readonly T[]): Promise<T[]> {
+    if (runs.length === 0) return [];
+    const lost = (await this.#run("renew", runs.map((run) => this.#rec(run.subject)), [LOCK_MS, ...runs.map((run) => run.me)])) as number[];
+    return lost.map((position) => runs[position]!);
+  }
+
+  /** S9. The nonce of the import that begins. */
+  async importBegin(): Promise<string> {
+    const nonce = randomBytes(16).toString("hex");
+    await this.#run("import", [this.#key("import", nonce), this.#key("era")], ["begin"]);
+    return nonce;
+  }
+  async importEnd(nonce: string): Promise<"ok" | "again"> {
+    return (await this.#run("import", [this.#key("import", nonce), this.#key("era")], ["end"])) as "ok" | "again";
+  }
+  /** Whether the import mark fits the Redis that answers, and that Redis' run_id. */
+  async mark(): Promise<{ complete: boolean; run: string }> {
+    const [era, info] = await Promise.all([this.redis.get(this.#key("era")), this.redis.info("server")]);
+    const run = /run_id:(\w+)/.exec(info)?.[1] ?? "";
+    return { complete: era === run, run };
+  }
+  /** The highest resourceVersion ever told; a consistent list below it comes from a restored management cluster. */
+  async versionFloor(): Promise<number> {
+    return Number((await this.redis.get(this.#key("rv"))) ?? 0);
+  }
+  async lowerVersionFloor(rv: string): Promise<void> {
+    await this.redis.set(this.#key("rv"), rv);
+  }
+
+  /** Merges what is said of a user, and returns all that is known. */
+  async learn(user: string, said: Learned): Promise<UserRecord> {
+    const body = {
+      user: said.user && { rv: said.user.rv, json: JSON.stringify(said.user.live) }, whole: said.whole ?? false, drop: said.drop, join: said.join,
+      values: said.values?.map(({ provider, key, at, list }) => [provider, key, at, JSON.stringify(list)]),
+      attribute: said.attribute?.map(({ provider, at, hash, values }) => [provider, at, hash, values.map(([key, list]) => [key, JSON.stringify(list)])]),
+    };
+    return userRecordOf(fieldsOf((await this.#run("learn", [this.#key("user", user)], [JSON.stringify(body)])) as unknown[]));
+  }
+  async userRecord(user: string): Promise<UserRecord> {
+    return userRecordOf(new Map(Object.entries(await this.redis.hgetall(this.#key("user", user)))));
+  }
+
+  async record(subject: Subject): Promise<SubjectRecord | undefined> {
+    const fields = await this.redis.hgetall(this.#rec(subject));
+    return Object.keys(fields).length === 0 ? undefined : recordOf(new Map(Object.entries(fields)));
+  }
+  /** Every cluster that has ever had a subject. */
+  async clusters(): Promise<string[]> {
+    return (await this.redis.smembers(this.#key("clusters"))).sort();
+  }
+  /** The users of a cluster with their records, in pages; a subject whose record has expired is forgotten on the way. */
+  async *subjects(cluster: string): AsyncGenerator<{ subject: Subject; record: SubjectRecord }> {
+    const index = this.#key("subjects", cluster);
+    let cursor = "0";
+    do {
+      const [next, keys] = await this.redis.sscan(index, cursor, "COUNT", 500);
+      cursor = next;
+      const found = await Promise.all(keys.map(async (key) => ({ subject: subjectOf(key), record: await this.record(subjectOf(key)) })));
+      for (const { subject, record } of found) {
+        if (record) yield { subject, record };
+        else await this.redis.srem(index, subjectKey(subject));
+      }
+    } while (cursor !== "0");
+  }
+
+  /** The first caller with this webhook id gets `new`; the same body again `same`, another body `other`. */
+  async replay(webhookId: string, bodyHash: string): Promise<"new" | "same" | "other"> {
+    const key = this.#key("hook", webhookId);
+    if ((await this.redis.set(key, bodyHash, "PX", 600_000, "NX")) === "OK") return "new";
+    return (await this.redis.get(key)) === bodyHash ? "same" : "other";
+  }
+  async forgetReplay(webhookId: string): Promise<void> {
+    await this.redis.del(this.#key("hook", webhookId));
+  }
+
+  /** Facts about a cluster: gate, resync times. */
+  async clusterFields(cluster: string): Promise<Record<string, string>> {
+    return this.redis.hgetall(this.#key("cluster", cluster));
+  }
+  async noteCluster(cluster: string, fields: Readonly<Record<string, string | number>>): Promise<void> {
+    await this.redis.hset(this.#key("cluster", cluster), fields);
+  }
+  /** Whether this process may resync the cluster now: one at a time, for `ttlMs` at most. */
+  async claimResync(cluster: string, me: string, ttlMs: number): Promise<boolean> {
+    return (await this.redis.set(this.#key("resync", cluster), me, "PX", ttlMs, "NX")) === "OK";
+  }
+  async endResync(cluster: string): Promise<void> {
+    await this.redis.del(this.#key("resync", cluster));
+  }
+}

@@ -1,0 +1,23 @@
+-- Shared by every script (put in front of it). Times are ms of redis TIME, never a client's clock.
+local function now_ms()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+local function int(n) return string.format('%.0f', n) end
+local function run_id() return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') end
+local function num(key, field) return tonumber(redis.call('HGET', key, field) or '') or 0 end
+-- Writes the fields that differ; an empty value removes the field.
+local function set(key, fields)
+  for field, value in pairs(fields) do
+    local old = redis.call('HGET', key, field) or ''
+    if old ~= value then
+      if value == '' then redis.call('HDEL', key, field) else redis.call('HSET', key, field, value) end
+    end
+  end
+end
+local VERSION = '1'
+-- A record of another version belongs to a newer Understudy: left alone.
+local function foreign_version(key)
+  local v = redis.call('HGET', key, 'v')
+  return v and v ~= VERSION
+end

@@ -1,0 +1,148 @@
+// What a subject's and a user's record hold, read from their Redis fields. Pure; the scripts beside it write them.
+import type { Knowledge } from "../decide/identity.ts";
+import type { Candidate, Facts, Grant, Identity, LoginGrant, ProviderValues, Restored, Subject, UserObject, ValueKey } from "../subject.ts";
+
+export const RECORD_VERSION = "1";
+
+/** What the last pass wrote and saw, so that an unchanged subject needs no call. */
+export interface Applied {
+  readonly identity: Identity;
+  readonly profile: string;
+  /** When the login grant ends that the role remembers (ms, 0 = none). */
+  readonly ends: number;
+  readonly role: { readonly uid: string; readonly resourceVersion: string };
+  readonly accountUid: string;
+  readonly bindingUid: string;
+  readonly secret: { readonly name: string; readonly uid: string };
+  /** The last change of the role, still to be proved after a park: a name that it added, or one that it removed. */
+  readonly witness?: { readonly name?: { readonly resource: string; readonly name: string } | undefined; readonly allowed: boolean };
+}
+
+export interface SubjectRecord {
+  readonly gen: number;
+  readonly obs: number;
+  readonly stamp: string;
+  readonly grants: readonly Grant[];
+  readonly candidates: readonly Candidate[];
+  readonly login: LoginGrant | undefined;
+  readonly facts: Facts | undefined;
+  readonly restored: Restored | undefined;
+  readonly applied: Applied | undefined;
+  readonly conf: string;
+  readonly look: boolean;
+  readonly result: string;
+  readonly reason: string;
+  readonly written: string;
+  readonly owner: string;
+  readonly fails: number;
+  readonly retryAt: number;
+  readonly next: number;
+  readonly removedAt: number;
+  readonly settledAt: number;
+  readonly changedAt: number;
+}
+
+/** Redis answers hashes as a flat list of field, value, field, … */
+export function fieldsOf(flat: readonly unknown[]): Map<string, string> {
+  const fields = new Map<string, string>();
+  for (let i = 0; i + 1 < flat.length; i += 2) fields.set(String(flat[i]), String(flat[i + 1]));
+  return fields;
+}
+
+/** `<resourceVersion> <json>` or `<resourceVersion> gone <ms>`. */
+function live<T>(id: string, text: string): T[] {
+  const json = text.slice(text.indexOf(" ") + 1);
+  return json.startsWith("gone ") ? [] : [{ id, ...(JSON.parse(json) as T) }];
+}
+
+export function recordOf(fields: ReadonlyMap<string, string>): SubjectRecord {
+  const number = (name: string): number => Number(fields.get(name) ?? 0);
+  const text = (name: string): string => fields.get(name) ?? "";
+  const json = <T>(name: string): T | undefined => (fields.has(name) ? (JSON.parse(text(name)) as T) : undefined);
+  const grants: Grant[] = [];
+  const candidates: Candidate[] = [];
+  for (const [field, value] of fields) {
+    if (field.startsWith("g:")) grants.push(...live<Grant>(field.slice(2), value));
+    if (field.startsWith("e:")) candidates.push(...live<Candidate>(field.slice(2), value));
+  }
+  const restored = text("restored");
+  const space = restored.indexOf(" ");
+  const drop = number("loginDrop");
+  return {
+    gen: number("gen"), obs: number("obs"), stamp: text("stamp"), grants, candidates,
+    login: fields.has("loginEnd") ? { at: number("loginAt"), end: number("loginEnd"), ...(drop > 0 ? { drop } : {}) } : undefined,
+    facts: json<Facts>("facts"),
+    restored: space > 0 ? { ...(JSON.parse(restored.slice(space + 1)) as ProviderValues), end: Number(restored.slice(0, space)) } : undefined,
+    applied: json<Applied>("applied"),
+    conf: text("conf"), look: fields.has("look"), result: text("result"), reason: text("reason"), written: text("written"), owner: text("owner"),
+    fails: number("fails"), retryAt: number("retryAt"), next: number("next"), removedAt: number("removedAt"), settledAt: number("settledAt"), changedAt: number("changedAt"),
+  };
+}
+
+/** What `decide` may know. */
+export function knowledgeOf(user: string, record: SubjectRecord, now: number): Knowledge {
+  const { grants, candidates, login, facts, restored } = record;
+  return { user, grants, candidates, login, facts, restored, now };
+}
+
+export type State = "ready" | "pending" | "waiting" | "failed" | "removed";
+export interface StatusRow extends Subject {
+  readonly state: State;
+  readonly reason: string;
+  readonly generation: number;
+  readonly observedGeneration: number;
+  /** RFC 3339 */
+  readonly updatedAt: string;
+  readonly loginEnds: string | null;
+}
+
+/** A subject's row as `status`, the hook and the page show it. `confirmed`: the record was settled on the Redis that answers. */
+export function statusOf(subject: Subject, record: SubjectRecord, run: string): StatusRow {
+  const settled = record.obs >= record.gen && record.conf === run;
+  return {
+    ...subject,
+    ...stateOf(record, settled),
+    generation: record.gen,
+    observedGeneration: record.obs,
+    updatedAt: new Date(Math.max(record.settledAt, record.changedAt)).toISOString(),
+    loginEnds: record.login ? new Date(record.login.end).toISOString() : null,
+  };
+}
+
+function stateOf(record: SubjectRecord, settled: boolean): { state: State; reason: string } {
+  const { result, reason } = record;
+  if (result === "failed") return { state: "failed", reason };
+  if (result === "waiting" && (settled || reason === CLUSTER_MISSING)) return { state: "waiting", reason };
+  if (settled && (result === "ready" || result === "removed")) return { state: result, reason };
+  if (record.grants.length === 0 && record.gen === 0) return { state: "removed", reason };
+  if (result === "retrying") return { state: "pending", reason: `tried ${record.fails} times, next at ${new Date(record.retryAt).toISOString()}: ${reason}` };
+  return { state: "pending", reason: result === "pending" ? reason : "" };
+}
+export const CLUSTER_MISSING = "cluster not configured";
+
+/** A user's record as the copies and the hook need it. */
+export interface UserRecord {
+  readonly n: string;
+  readonly facts: Facts;
+  readonly clusters: readonly string[];
+  /** Values with their times, for a merge in memory: `<key>:<provider>` → ms. */
+  readonly times: ReadonlyMap<string, number>;
+}
+
+export function userRecordOf(fields: ReadonlyMap<string, string>): UserRecord {
+  const providers: Record<string, ProviderValues> = Object.create(null) as Record<string, ProviderValues>;
+  const clusters: string[] = [];
+  const times = new Map<string, number>();
+  for (const field of [...fields.keys()].sort()) {
+    const value = fields.get(field)!;
+    if (field.startsWith("c:")) clusters.push(field.slice(2));
+    if (!field.startsWith("f:")) continue;
+    const [, key, provider] = /^f:([^:]+):(.*)$/s.exec(field)!;
+    const [, at, json] = /^(\S+) (.*)$/s.exec(value)!;
+    times.set(`${key}:${provider}`, Number(at));
+    if (json !== "null") providers[provider!] = { ...providers[provider!], [key as ValueKey]: JSON.parse(json!) as string[] };
+  }
+  const user = fields.get("user");
+  const sorted = Object.fromEntries(Object.entries(providers).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return { n: fields.get("n") ?? "0", facts: { user: user ? (JSON.parse(user.slice(user.indexOf(" ") + 1)) as UserObject | null) : null, providers: sorted }, clusters, times };
+}

@@ -1,0 +1,29 @@
+-- S5 settle: the run has made the cluster equal to its decision, and seen it. Releases the lock.
+-- KEYS record, due, era. ARGV subject, me, gen, stamp, JSON {result, reason, applied, ends, next}.
+-- Returns 'ok' | 'newer' (the stored next job, or the contender, goes on) | 'lost' (nothing changed).
+local rec, due, subject = KEYS[1], KEYS[2], ARGV[1]
+if (redis.call('HGET', rec, 'owner') or '') ~= ARGV[2] then return 'lost' end
+local now, run = now_ms(), run_id()
+local a = cjson.decode(ARGV[5])
+local fields = {obs = int(math.max(num(rec, 'obs'), tonumber(ARGV[3]))), taken = '', fails = '', lastFail = '', retryAt = '0', owner = '', ['until'] = ''}
+if redis.call('GET', KEYS[3]) == run then fields.conf = run end
+if redis.call('HGET', rec, 'stamp') ~= ARGV[4] then
+  fields.obs = int(math.min(tonumber(fields.obs), num(rec, 'gen') - 1))
+  set(rec, fields)
+  return 'newer'
+end
+fields.look, fields.written = '', ''
+fields.result, fields.reason, fields.applied = a.result, a.reason, a.applied
+fields.appliedEnds, fields.next = int(a.ends), int(a.next)
+fields.settledAt = int(now)
+if a.next ~= 0 then redis.call('ZADD', due, a.next, subject) else redis.call('ZREM', due, subject) end
+if a.result == 'ready' then
+  fields.loginDrop = ''
+elseif a.result == 'removed' then
+  -- The login grant outlives the removal by a minute: the stream that tells of a group binding may lag behind the one that told of the removal.
+  if redis.call('HEXISTS', rec, 'loginEnd') == 1 and redis.call('HEXISTS', rec, 'loginDrop') == 0 then fields.loginDrop = int(now + 60000) end
+  fields.removedAt, fields.restored = int(now), ''
+  redis.call('PEXPIRE', rec, 86400000)
+end
+set(rec, fields)
+return 'ok'

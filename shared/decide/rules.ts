@@ -88,11 +88,14 @@ export function namesIn(rules: readonly V1PolicyRule[] | undefined): Name[] {
   return (rules ?? []).flatMap((rule) => (rule.resources ?? []).flatMap((resource) => (rule.resourceNames ?? []).map((name) => ({ resource, name }))));
 }
 
-/**
- * What proves that an API server has seen a change of role: a name that this version added (201 expected), or where it only removed, a removed one (403 expected).
- * Nothing differs: the user alone.
- */
-export function witnessOf(before: readonly V1PolicyRule[] | undefined, after: readonly Rule[]): { readonly name: Name | undefined; readonly allowed: boolean } {
+/** What proves that an API server has seen a change of role: one request as the user with these names, and whether it is to be allowed. */
+export interface Witness {
+  readonly names: readonly Name[];
+  readonly allowed: boolean;
+}
+
+/** A name that this version added (201 expected), or where it only removed, a removed one (403 expected). Nothing differs: the user alone. */
+export function witnessOf(before: readonly V1PolicyRule[] | undefined, after: readonly Rule[]): Witness {
   const key = ({ resource, name }: Name): string => `${resource} ${name}`;
   const old = namesIn(before);
   const now = namesIn(after as unknown as V1PolicyRule[]);
@@ -100,7 +103,12 @@ export function witnessOf(before: readonly V1PolicyRule[] | undefined, after: re
   const nowKeys = new Set(now.map(key));
   const usable = ({ resource, name }: Name): boolean => resource !== "users" && name !== "system:authenticated";
   const added = now.find((name) => usable(name) && !oldKeys.has(key(name)));
-  if (added) return { name: added, allowed: true };
+  if (added) return { names: [added], allowed: true };
   const removed = old.find((name) => usable(name) && !nowKeys.has(key(name)));
-  return removed ? { name: removed, allowed: false } : { name: undefined, allowed: true };
+  return removed ? { names: [removed], allowed: false } : { names: [], allowed: true };
+}
+
+/** Every name of an identity: for a run that does not know what the one before it changed. */
+export function wholeWitness(after: readonly Rule[]): Witness {
+  return { names: namesIn(after as unknown as V1PolicyRule[]).filter(({ resource }) => resource !== "users"), allowed: true };
 }

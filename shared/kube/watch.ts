@@ -6,6 +6,8 @@ import { ApiError } from "./errors.ts";
 export interface Stream<T extends KubernetesObject> {
   readonly path: string;
   readonly query?: Readonly<Record<string, string>>;
+  /** The version of a list that the caller already has: the first list is left out. */
+  readonly from?: string;
   /** `Accept` of list and watch, where only metadata is wanted. */
   readonly accept?: { readonly list: string; readonly watch: string };
   /** A whole, consistent list: everything that it lacks is gone. */
@@ -21,7 +23,7 @@ const WAIT_MS_MAX = 30_000;
 
 /** Runs until the signal ends it. A callback that throws makes the stream list again, so nothing that it was told is lost. */
 export async function follow<T extends KubernetesObject>(client: ClusterClient, stream: Stream<T>, signal: AbortSignal): Promise<void> {
-  let version: string | undefined;
+  let version: string | undefined = stream.from;
   let failures = 0;
   while (!signal.aborted) {
     try {
@@ -69,4 +71,12 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
     const timer = setTimeout(done, ms);
     signal.addEventListener("abort", done);
   });
+}
+
+/** Acts now and then every `ms` until the signal ends it; an error is reported, and the next turn comes all the same. */
+export async function every(ms: number, act: () => Promise<void>, onError: (error: unknown) => void, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await act().catch(onError);
+    await pause(ms, signal);
+  }
 }

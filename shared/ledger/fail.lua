@@ -1,12 +1,17 @@
 -- S6 fail: gives the lock back without a result.
--- KEYS record, due. ARGV subject, me, stamp, mode fail|terminal|release, wait ms (release only), reason, 1 if a write's answer is unknown, jitter in [0,1), applied JSON ('' = unknown).
+-- KEYS record, due. ARGV subject, me, stamp, mode fail|terminal|release, wait ms (release only), reason, 1 if a write's answer is unknown, jitter in [0,1), 1 if something was written.
 -- Returns ms until the next try; 0 for a run that is no longer the owner.
 local rec, due, subject, mode = KEYS[1], KEYS[2], ARGV[1], ARGV[4]
 if (redis.call('HGET', rec, 'owner') or '') ~= ARGV[2] then return 0 end
 local now = now_ms()
 local fields = {owner = '', ['until'] = ''}
 -- A write whose answer is unknown may still land: whoever comes next seals.
-if ARGV[7] == '1' then fields.taken = '1'; fields.applied = '' end
+if ARGV[7] == '1' then fields.taken = '1' end
+-- What was written is not yet proved, and what is remembered is older: the next run looks, and proves.
+if ARGV[7] == '1' or ARGV[9] == '1' then
+  fields.applied = ''
+  if redis.call('HGET', rec, 'result') == 'ready' then fields.result = 'pending' end
+end
 if mode == 'release' then
   set(rec, fields)
   redis.call('ZADD', due, now + tonumber(ARGV[5]) + 60000, subject)

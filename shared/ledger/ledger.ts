@@ -16,8 +16,9 @@ import { runScript } from "./scripts.ts";
 export interface Told<T> {
   readonly id: string;
   readonly rv: string;
-  readonly live: Omit<T, "id"> | undefined;
+  readonly live: WithoutId<T> | undefined;
 }
+type WithoutId<T> = T extends unknown ? Omit<T, "id"> : never;
 /** What is submitted for a subject. `whole`: the versions of a restored management cluster count although they are lower. */
 export interface Submission {
   readonly grants?: readonly Told<Grant>[];
@@ -102,7 +103,7 @@ export class Ledger {
     const { copy } = told;
     const body = {
       subject: subjectKey(subject), cluster: subject.cluster, stamp: randomBytes(8).toString("hex"),
-      looks: LOOKING_CAUSES.has(cause), whole: told.whole ?? false, grants: pack(told.grants), candidates: pack(told.candidates), login: told.login, endLogin: told.endLogin,
+      looks: LOOKING_CAUSES.has(cause), orphan: cause === "orphan", whole: told.whole ?? false, grants: pack(told.grants), candidates: pack(told.candidates), login: told.login, endLogin: told.endLogin,
       copy: copy && { n: copy.n, json: JSON.stringify(copy.facts), spoke: Object.keys(copy.facts.providers).length > 0 },
     };
     const keys = [this.#rec(subject), this.#key("due"), this.#key("subjects", subject.cluster), this.#key("clusters"), this.#key("rv")];
@@ -151,10 +152,22 @@ export class Ledger {
     return (await this.#run("park", [this.#rec(subject), this.#key("due"), this.#key("era")], [subjectKey(subject), me, gen, stamp, body])) as Verdict;
   }
 
-  /** S6. `unknown`: a write was sent whose answer never came. Returns ms until the next try. */
-  async fail(subject: Subject, me: string, stamp: string, how: { mode: "fail" | "terminal" | "release"; waitMs?: number; reason: string; unknown: boolean }): Promise<number> {
-    const args = [subjectKey(subject), me, stamp, how.mode, how.waitMs ?? 0, how.reason, how.unknown ? 1 : 0, Math.random()];
+  /** S6. `unknown`: a write was sent whose answer never came; `wrote`: something was written and is not yet proved. Returns ms until the next try. */
+  async fail(subject: Subject, me: string, stamp: string, how: { mode: "fail" | "terminal" | "release"; waitMs?: number; reason: string; unknown: boolean; wrote?: boolean }): Promise<number> {
+    const args = [subjectKey(subject), me, stamp, how.mode, Math.ceil(how.waitMs ?? 0), how.reason, how.unknown ? 1 : 0, Math.random(), how.wrote ? 1 : 0];
     return Number(await this.#run("fail", [this.#rec(subject), this.#key("due")], args));
+  }
+
+  /** How long until the subject may be tried again (ms, 0 = now), on the clock of Redis. */
+  async retryIn(subject: Subject): Promise<number> {
+    const [retryAt, [seconds, micros]] = await Promise.all([this.redis.hget(this.#rec(subject), "retryAt"), this.redis.time() as Promise<[string | number, string | number]>]);
+    return Math.max(0, Number(retryAt ?? 0) - (Number(seconds) * 1000 + Math.floor(Number(micros) / 1000)));
+  }
+
+  /** Whether somebody waits for this subject's token: a run at work, or a parked one. */
+  async awaitsToken(subject: Subject): Promise<boolean> {
+    const [owner, result] = await this.redis.hmget(this.#rec(subject), "owner", "result");
+    return Boolean(owner) || result === "pending";
   }
 
   async shelve(subject: Subject, reason: string): Promise<void> {

@@ -1,5 +1,6 @@
 // What a subject's and a user's record hold, read from their Redis fields. Pure; the scripts beside it write them.
 import type { Knowledge } from "../decide/identity.ts";
+import type { Witness } from "../decide/rules.ts";
 import type { Candidate, Facts, Grant, Identity, LoginGrant, ProviderValues, Restored, Subject, UserObject, ValueKey } from "../subject.ts";
 
 export const RECORD_VERSION = "1";
@@ -14,8 +15,8 @@ export interface Applied {
   readonly accountUid: string;
   readonly bindingUid: string;
   readonly secret: { readonly name: string; readonly uid: string };
-  /** The last change of the role, still to be proved after a park: a name that it added, or one that it removed. */
-  readonly witness?: { readonly name?: { readonly resource: string; readonly name: string } | undefined; readonly allowed: boolean };
+  /** The last change of the role, while it is still to be proved. */
+  readonly witness?: Witness;
 }
 
 export interface SubjectRecord {

@@ -1,6 +1,6 @@
 -- S1 submit: merges facts into a subject's record; raises the generation only if something changed.
 -- KEYS record, due, subjects of the cluster, clusters, highest resourceVersion.
--- ARGV one JSON: {subject, cluster, stamp, looks, whole, grants: [[id, rv, json]], candidates: [[id, rv, json]], login: {at, end}, endLogin: at, copy: {n, json, spoke}}
+-- ARGV one JSON: {subject, cluster, stamp, looks, orphan, whole, grants: [[id, rv, json]], candidates: [[id, rv, json]], login: {at, end}, endLogin: at, copy: {n, json, spoke}}
 --   (json '' = gone; whole = a consistent list of a restored management cluster: its lower versions count)
 -- Returns {gen, delay ms or -1 = nothing changed and no job, 1 if a login grant was stored} or {'version'}.
 local rec, due = KEYS[1], KEYS[2]
@@ -39,7 +39,8 @@ if a.endLogin and num(rec, 'loginEnd') > a.endLogin then
   set(rec, {loginAt = int(math.max(a.endLogin, num(rec, 'loginAt'))), loginEnd = int(math.min(a.endLogin, now))})
   changed = true
 end
-if redis.call('HEXISTS', rec, 'loginEnd') == 1 then
+-- An orphan's login grant is still in the role's own memory: its candidates come first.
+if redis.call('HEXISTS', rec, 'loginEnd') == 1 or a.orphan then
   for _, c in ipairs(a.candidates) do merge('e:' .. c[1], c[2], c[3]) end
 else -- without a login grant a candidate is not kept, but its end is heard by whoever holds it
   for _, c in ipairs(a.candidates) do if redis.call('HEXISTS', rec, 'e:' .. c[1]) == 1 then merge('e:' .. c[1], c[2], c[3]) end end

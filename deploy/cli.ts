@@ -1,0 +1,100 @@
+// The commands of `understudy`. The only reader of environment and arguments; signals and exit codes are here and nowhere else.
+import { readFileSync } from "node:fs";
+import closeWithGrace from "close-with-grace";
+import { Command, CommanderError, Option } from "commander";
+import { startProducer } from "../producers/main.ts";
+import type { Config } from "../shared/run/config.ts";
+import type { Log } from "../shared/run/log.ts";
+import { openLog, withoutSecrets } from "../shared/run/log.ts";
+import { startDashboard } from "../workers/dashboard/server.ts";
+import { startWorker } from "../workers/main.ts";
+import { check } from "./commands/check.ts";
+import { enqueue } from "./commands/enqueue.ts";
+import type { Answer } from "./commands/output.ts";
+import { print } from "./commands/output.ts";
+import { status } from "./commands/status.ts";
+import { verify } from "./commands/verify.ts";
+import { startDev } from "./embedded/dev.ts";
+import { UsageError, readConfig } from "./settings.ts";
+
+const STOP_MS = 28_000;
+const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
+
+/** Runs one command line. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const program = new Command("understudy")
+    .description("One Kubernetes service account per person, which may act as that person and as nobody else.")
+    .version(version).exitOverride().showSuggestionAfterError()
+    .addHelpText("after", "\nSettings are environment variables (UNDERSTUDY_…); README.md lists them. Exit codes: 0 ok, 1 error, 2 usage, 3 not as it should be.");
+  addProcesses(program);
+  addQuestions(program);
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+  } catch (error) {
+    process.exitCode = exitCodeOf(error);
+  }
+}
+
+/** Says what went wrong, once, on stderr. */
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has printed it
+  if (error instanceof UsageError) {
+    process.stderr.write(`${error.message.split("\n").map((line) => `understudy: ${line}`).join("\n")}\n`);
+    return 2;
+  }
+  process.stderr.write(`understudy: ${withoutSecrets(error instanceof Error ? error.message : String(error))}\n`);
+  return 1;
+}
+
+type Start = (config: Config, log: Log, version: string) => Promise<AsyncDisposable>;
+
+function addProcesses(program: Command): void {
+  const add = (name: string, about: string, needs: readonly (keyof Config)[], start: Start): void => {
+    program.command(name).description(about).action(() => runProcess(name, needs, start));
+  };
+  add("worker", "work on the queues: make each cluster equal to what the ledger says", ["redisUrl", "clustersDir"], startWorker);
+  add("producer", "watch the sources and listen for logins: write facts, wake subjects", ["redisUrl", "clustersDir"], startProducer);
+  add("dashboard", "show the queues (bull-board, read-only)", ["redisUrl"], startDashboard);
+  program.command("dev").description("everything in one process with a Redis of its own, on the clusters of UNDERSTUDY_CLUSTERS_DIR")
+    .option("--once", "stop when all is settled, print a summary and exit 0 only if all are ready")
+    .addOption(outputOption())
+    .action((options: { once?: boolean; output: "text" | "json" }) => startDev({ environment: process.env, version, once: options.once ?? false, output: options.output, onStop: stopOnSignal }));
+}
+
+/** Starts a long-running process; a signal stops it in reverse order within half a minute. */
+async function runProcess(name: string, needs: readonly (keyof Config)[], start: Start): Promise<void> {
+  const config = readConfig(process.env, needs);
+  const log = openLog(config.logLevel, { process: name });
+  const running = await start(config, log, version);
+  stopOnSignal(running, log);
+}
+
+function stopOnSignal(running: AsyncDisposable, log: Log): void {
+  closeWithGrace({ delay: STOP_MS, logger: false }, async ({ signal, err }) => {
+    if (err) log.unexpected({ err });
+    log.stopping({ signal });
+    await running[Symbol.asyncDispose]();
+    log.stopped();
+    if (err) process.exitCode = 1;
+  });
+}
+
+const outputOption = (): Option => new Option("--output <format>", "text for people, json for programs").choices(["text", "json"]).default("text");
+
+function addQuestions(program: Command): void {
+  type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean };
+  const add = (name: string, about: string, needs: readonly (keyof Config)[], ask: (config: Config, options: Options, version: string) => Promise<Answer>, shape: (command: Command) => Command): void => {
+    shape(program.command(name).description(about).addOption(outputOption())).action(async (options: Options) => {
+      const answer = await ask(readConfig(process.env, needs), options, version);
+      print(answer, options.output);
+      process.exitCode = answer.exitCode;
+    });
+  };
+  const subject = (command: Command): Command => command.option("--cluster <id>", "only this cluster").option("--user <id>", "only this user");
+  add("check", "ask whether everything that is needed is there: settings, Redis, sources, clusters, every right", [], check, (command) => command);
+  add("status", "show how each subject stands", ["redisUrl"], status, subject);
+  add("verify", "ask a real cluster, with the impersonator's own token, who it becomes", ["redisUrl", "clustersDir"], verify, (command) => subject(command).option("--all", "every subject that should be ready"));
+  add("enqueue", "look at one subject now", ["redisUrl"], enqueue, (command) => command.requiredOption("--cluster <id>", "its cluster").requiredOption("--user <id>", "its user"));
+}
+
+await main(process.argv.slice(2));

@@ -1,0 +1,19 @@
+// How a command answers: one JSON document on stdout and nothing else, or text for people.
+import { shown } from "../../shared/subject.ts";
+
+export interface Answer {
+  readonly json: unknown;
+  readonly text: string;
+  readonly exitCode: 0 | 1 | 3;
+}
+
+export function print({ json, text }: Answer, format: "text" | "json"): void {
+  process.stdout.write(format === "json" ? `${JSON.stringify(json, undefined, 2)}\n` : text === "" ? "" : `${text}\n`);
+}
+
+/** Columns as wide as their widest cell. Ids are quoted where they hold more than plain characters. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const cells = [head, ...rows.map((row) => row.map((cell) => (/^[\x20-\x7e]*$/.test(cell) ? cell : shown(cell))))];
+  const widths = head.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? "").length)));
+  return cells.map((row) => row.map((cell, column) => cell.padEnd(widths[column]!)).join("  ").trimEnd()).join("\n");
+}

@@ -1,0 +1,61 @@
+// `status`: how each subject stands, from the ledger alone.
+import type { Ledger } from "../../shared/ledger/ledger.ts";
+import type { StatusRow } from "../../shared/ledger/record.ts";
+import { statusOf } from "../../shared/ledger/record.ts";
+import type { Config } from "../../shared/run/config.ts";
+import type { Store } from "../../shared/run/redis.ts";
+import { openStore, whenReady } from "../../shared/run/redis.ts";
+import type { Answer } from "./output.ts";
+import { table } from "./output.ts";
+
+export interface ClusterRow {
+  readonly cluster: string;
+  readonly gate: "open" | "half-open" | "closed";
+  readonly reason: string;
+  readonly backlog: number;
+  readonly lastResync: string | null;
+}
+/** A worker that has not told of its gate for so long has nothing to tell. */
+const GATE_MS_MAX = 10 * 60_000;
+
+export async function status(config: Config, options: { cluster?: string; user?: string }): Promise<Answer> {
+  await using store = openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
+  await whenReady(store.redis, 5_000);
+  const { subjects, clusters } = await statusRows(store, options);
+  const text = [
+    table(["CLUSTER", "USER", "STATE", "GENERATION", "UPDATED", "REASON"], subjects.map((row) => [row.cluster, row.user, row.state, `${row.observedGeneration}/${row.generation}`, row.updatedAt, row.reason])),
+    table(["CLUSTER", "GATE", "BACKLOG", "LAST RESYNC", "REASON"], clusters.map((row) => [row.cluster, row.gate, String(row.backlog), row.lastResync ?? "never", row.reason])),
+  ].join("\n\n");
+  return { json: { subjects, clusters }, text, exitCode: 0 };
+}
+
+export async function statusRows({ ledger }: Pick<Store, "ledger">, options: { cluster?: string; user?: string }): Promise<{ subjects: StatusRow[]; clusters: ClusterRow[] }> {
+  const { run } = await ledger.mark();
+  const subjects: StatusRow[] = [];
+  const clusters: ClusterRow[] = [];
+  for (const cluster of await ledger.clusters()) {
+    if (options.cluster !== undefined && options.cluster !== cluster) continue;
+    let backlog = 0;
+    for await (const { subject, record } of ledger.subjects(cluster)) {
+      if (record.obs < record.gen) backlog += 1;
+      // A record that only remembers ends of bindings never was a subject.
+      if (record.gen > 0 && (options.user === undefined || options.user === subject.user)) subjects.push(statusOf(subject, record, run));
+    }
+    clusters.push(await clusterRow(ledger, cluster, backlog));
+  }
+  subjects.sort((a, b) => (a.cluster === b.cluster ? (a.user < b.user ? -1 : 1) : a.cluster < b.cluster ? -1 : 1));
+  return { subjects, clusters };
+}
+
+/** The worst of what the workers' gates say. */
+async function clusterRow(ledger: Ledger, cluster: string, backlog: number): Promise<ClusterRow> {
+  const fields = await ledger.clusterFields(cluster);
+  const gates = Object.entries(fields).filter(([field]) => field.startsWith("gate:")).flatMap(([, value]) => {
+    const [, state, at, reason] = /^(\S+) (\d+) ?(.*)$/s.exec(value) ?? [];
+    return state !== undefined && Date.now() - Number(at) < GATE_MS_MAX ? [{ gate: state as ClusterRow["gate"], reason: reason ?? "" }] : [];
+  });
+  const worst = gates.find(({ gate }) => gate === "closed") ?? gates.find(({ gate }) => gate === "half-open") ?? { gate: "open" as const, reason: "" };
+  const held = Number(fields["heldImport"] ?? 0) + Number(fields["heldResync"] ?? 0);
+  const reason = [worst.reason, held > 0 ? `${held} removals are held back` : ""].filter((part) => part !== "").join("; ");
+  return { cluster, ...worst, reason, backlog, lastResync: fields["lastResync"] ? new Date(Number(fields["lastResync"])).toISOString() : null };
+}

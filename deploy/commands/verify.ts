@@ -1,0 +1,83 @@
+// `verify`: asks a real cluster, with the impersonator's own token, who it becomes, and that a stranger, a foreign group and a foreign extra are refused.
+import type { V1ServiceAccount } from "@kubernetes/client-node";
+import { randomBytes } from "node:crypto";
+import { secretRefOf } from "../../shared/decide/objects.ts";
+import { namesIn } from "../../shared/decide/rules.ts";
+import type { Name } from "../../shared/decide/rules.ts";
+import type { ClusterClient } from "../../shared/kube/client.ts";
+import { Clusters } from "../../shared/kube/clusters.ts";
+import type { Identity, Subject } from "../../shared/subject.ts";
+import { canonical } from "../../shared/subject.ts";
+import type { Config } from "../../shared/run/config.ts";
+import { openStore, whenReady } from "../../shared/run/redis.ts";
+import { getSecret, observe } from "../../workers/cluster.ts";
+import { headersFor, review, tokenIn } from "../../workers/ready.ts";
+import { UsageError } from "../settings.ts";
+import type { Answer } from "./output.ts";
+import { table } from "./output.ts";
+
+interface Check {
+  readonly check: string;
+  readonly expected: string;
+  readonly got: string;
+  readonly ok: boolean;
+}
+export interface Verified extends Subject {
+  readonly ok: boolean;
+  readonly checks: readonly Check[];
+}
+
+/** @throws UsageError when it is not said what to verify. */
+export async function verify(config: Config, options: { cluster?: string; user?: string; all?: boolean }, version: string): Promise<Answer> {
+  if (!options.all && (options.cluster === undefined || options.user === undefined)) throw new UsageError("say which: --cluster and --user, or --all");
+  await using store = openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
+  await whenReady(store.redis, 5_000);
+  await using clusters = await new Clusters(config.clustersDir!, { allow: config.kubeconfigAllow, userAgent: `understudy/${version} verify` }).load();
+  const subjects: Verified[] = [];
+  for (const cluster of options.cluster === undefined ? await store.ledger.clusters() : [options.cluster]) {
+    const client = clusters.get(cluster);
+    if (!client) throw new UsageError(`--cluster: ${cluster} is not in ${config.clustersDir}`);
+    if (options.user !== undefined) subjects.push(await verifySubject(client, options.user, (await store.ledger.record({ cluster, user: options.user }))?.applied?.identity));
+    else for await (const { subject, record } of store.ledger.subjects(cluster)) if (record.applied) subjects.push(await verifySubject(client, subject.user, record.applied.identity));
+  }
+  const rows = subjects.flatMap(({ cluster, user, checks }) => checks.map(({ check, expected, got, ok }) => [cluster, user, check, expected, got, ok ? "ok" : "NOT OK"]));
+  return { json: { subjects }, text: table(["CLUSTER", "USER", "CHECK", "EXPECTED", "GOT", ""], rows), exitCode: subjects.every(({ ok }) => ok) ? 0 : 3 };
+}
+
+/** `identity`: what the ledger last settled; undefined = nobody may be impersonated. */
+async function verifySubject(client: ClusterClient, user: string, identity: Identity | undefined): Promise<Verified> {
+  const signal = AbortSignal.timeout(30_000);
+  const { role, account } = await observe(client, user, signal);
+  const checks: Check[] = [];
+  const add = (check: string, expected: string, got: string): void => void checks.push({ check, expected, got, ok: expected === got });
+  const token = account && (await tokenOf(client, account, signal));
+  add("impersonator", identity ? "present" : "absent", role && token ? "present" : role ? "incomplete" : "absent");
+  if (identity && token) await askAs(client, token, identity, add, signal);
+  if (identity) add("role allows", describe(identityNames(identity)), describe(namesIn(role?.rules).filter(({ resource }) => resource !== "users")));
+  return { cluster: client.cluster, user, ok: checks.every(({ ok }) => ok), checks };
+}
+
+async function tokenOf(client: ClusterClient, account: V1ServiceAccount, signal: AbortSignal): Promise<string | undefined> {
+  const name = secretRefOf(account);
+  return name === undefined ? undefined : tokenIn(await getSecret(client, name, signal));
+}
+
+async function askAs(client: ClusterClient, token: string, identity: Identity, add: (check: string, expected: string, got: string) => void, signal: AbortSignal): Promise<void> {
+  const names = identityNames(identity);
+  const whole = await review(client, token, headersFor(identity.user, names), signal);
+  add("becomes", identity.user, whole.username || String(whole.status));
+  add("groups", describe(identity.groups), describe(canonical(whole.groups)));
+  add("extras", JSON.stringify([identity.principalid, identity.username]), JSON.stringify([canonical(whole.extra["principalid"] ?? []), canonical(whole.extra["username"] ?? [])]));
+  const stranger = `stranger-${randomBytes(6).toString("hex")}`;
+  const refused = async (check: string, headers: readonly (readonly [string, string])[]): Promise<void> => add(check, "403", String((await review(client, token, headers, signal)).status));
+  await refused("as a stranger", [["Impersonate-User", stranger]]);
+  await refused("with a foreign group", [["Impersonate-User", identity.user], ["Impersonate-Group", stranger]]);
+  await refused("with a foreign extra", [["Impersonate-User", identity.user], ["Impersonate-Extra-principalid", stranger]]);
+  await refused("with an extra that is not granted", [["Impersonate-User", identity.user], [`Impersonate-Extra-${stranger}`, "x"]]);
+  await refused("with a uid", [["Impersonate-User", identity.user], ["Impersonate-Uid", stranger]]);
+}
+
+const identityNames = ({ groups, principalid, username }: Identity): Name[] => [
+  ...groups.map((name) => ({ resource: "groups", name })), ...principalid.map((name) => ({ resource: "userextras/principalid", name })), ...username.map((name) => ({ resource: "userextras/username", name })),
+];
+const describe = (names: readonly (string | Name)[]): string => canonical(names.map((name) => (typeof name === "string" ? name : `${name.resource} ${name.name}`))).join(", ");

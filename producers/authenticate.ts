@@ -1,0 +1,42 @@
+// Who may call the hook: a Standard Webhooks signature, or a bearer secret for proxies that cannot sign. Several secrets at once, for rotation.
+import { timingSafeEqual } from "node:crypto";
+import { createHash } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
+import { Webhook } from "standardwebhooks";
+
+/** `at` (ms): when the caller says that it happened; `id` only with a signature. */
+export type Caller = { readonly at: number; readonly id: string | undefined } | { readonly refused: string };
+
+/**
+ * @param signed what the signature is over: the body, or `METHOD target` where there is none
+ * @see https://www.standardwebhooks.com
+ */
+export function authenticate(headers: IncomingHttpHeaders, signed: Buffer | string, secrets: readonly string[], now: number): Caller {
+  if (secrets.length === 0) return { refused: "the hook has no secret: set UNDERSTUDY_HOOK_SECRETS" };
+  const bearer = /^Bearer ([^\s]+)$/i.exec(headers.authorization ?? "")?.[1];
+  if (bearer !== undefined) return secrets.some((secret) => same(bearer, secret)) ? { at: now, id: undefined } : { refused: "the bearer secret is wrong" };
+  const id = headers["webhook-id"];
+  const seconds = headers["webhook-timestamp"];
+  const signature = headers["webhook-signature"];
+  if (typeof id !== "string" || typeof seconds !== "string" || typeof signature !== "string") return { refused: "send Authorization: Bearer, or webhook-id, webhook-timestamp and webhook-signature" };
+  if (id.length === 0 || id.length > 256) return { refused: "webhook-id has 1 to 256 characters" };
+  const fits = secrets.some((secret) => verifies(secret, signed, { "webhook-id": id, "webhook-timestamp": seconds, "webhook-signature": signature }));
+  // A clock that runs ahead must not win over later facts.
+  return fits ? { at: Math.min(Number(seconds) * 1000, now), id } : { refused: "the signature is wrong, or more than five minutes old" };
+}
+
+function verifies(secret: string, signed: Buffer | string, headers: Record<"webhook-id" | "webhook-timestamp" | "webhook-signature", string>): boolean {
+  try {
+    const webhook = secret.startsWith("whsec_") ? new Webhook(secret) : new Webhook(secret, { format: "raw" });
+    webhook.verify(signed, headers, { jsonParse: false });
+    return true;
+  } catch {
+    // Every refusal of the library means the same here.
+    return false;
+  }
+}
+
+function same(a: string, b: string): boolean {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(a), digest(b));
+}

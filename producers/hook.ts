@@ -1,0 +1,163 @@
+// The login hook: POST /v1/logins, GET /v1/subjects, DELETE /v1/logins. Authentication, HTTP and time limits; what it means is logins.ts's.
+import { createHash } from "node:crypto";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Policy } from "../shared/decide/identity.ts";
+import { pause } from "../shared/kube/watch.ts";
+import { statusOf } from "../shared/ledger/record.ts";
+import type { Config } from "../shared/run/config.ts";
+import { openHttp, problem } from "../shared/run/http.ts";
+import type { Log } from "../shared/run/log.ts";
+import type { Metrics } from "../shared/run/metrics.ts";
+import type { Caller } from "./authenticate.ts";
+import { authenticate } from "./authenticate.ts";
+import { readLogin } from "./login.ts";
+import type { LoginParts } from "./logins.ts";
+import { answersFor, dropProvider, endLogins, storeLogin, targetsOf, worstOf } from "./logins.ts";
+
+/** Redis away: a caller hears of it before its own patience ends. */
+const STORE_MS_MAX = 1_400;
+const HOLD_SECONDS_MAX = 5;
+const RETRY_AFTER_SECONDS = 2;
+
+export interface HookParts extends LoginParts {
+  readonly config: Config;
+  readonly policy: Policy;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  now(): number;
+}
+
+/** Redis did not answer in time. */
+class StoreAway extends Error {}
+
+export function openHook(parts: HookParts): FastifyInstance {
+  const app = openHttp(parts.log);
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => done(null, body));
+  app.addHook("onResponse", async (request, reply) => {
+    if (request.routeOptions.url) parts.metrics.logins.inc({ status: String(reply.statusCode) });
+  });
+  app.post("/v1/logins", (request, reply) => guarded(parts, request, reply, () => postLogin(parts, request, reply)));
+  app.get("/v1/subjects/*", (request, reply) => guarded(parts, request, reply, () => getSubject(parts, request, reply)));
+  app.delete("/v1/logins/*", (request, reply) => guarded(parts, request, reply, () => deleteLogin(parts, request, reply)));
+  return app;
+}
+
+async function guarded(parts: HookParts, request: FastifyRequest, reply: FastifyReply, act: () => Promise<FastifyReply>): Promise<FastifyReply> {
+  try {
+    return await act();
+  } catch (error) {
+    parts.log.requestFailed({ err: error, route: request.routeOptions.url });
+    return problem(reply, 503, "the ledger does not answer; nothing is lost if you send it again", RETRY_AFTER_SECONDS);
+  }
+}
+
+/** What asks Redis has a deadline of its own: a stopped Redis answers nothing at all. */
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => (timer = setTimeout(() => reject(new StoreAway("redis did not answer in time")), STORE_MS_MAX)));
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
+async function postLogin(parts: HookParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const { ledger, log, policy } = parts;
+  const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+  const caller = authenticate(request.headers, body, parts.config.hookSecrets, parts.now());
+  if ("refused" in caller) return unauthenticated(parts, reply, caller.refused);
+  const hold = holdSeconds(request.query);
+  if (hold === undefined) return problem(reply, 400, `wait: 0 to ${HOLD_SECONDS_MAX} seconds`);
+  const reading = readLogin(body, policy);
+  if ("status" in reading) {
+    log.loginRefused({ status: reading.status, reason: reading.detail });
+    return problem(reply, reading.status, reading.detail);
+  }
+  const { login } = reading;
+  const stored = await inTime((async () => {
+    const replay = caller.id === undefined ? "new" : await ledger.replay(caller.id, createHash("sha256").update(body).digest("hex"));
+    if (replay === "other") return { status: 409 as const, detail: "this webhook-id was sent with another body" };
+    try {
+      const found = await targetsOf(parts, login, caller.at);
+      if ("targets" in found && replay === "new") await storeLogin(parts, login, caller.at, found.targets);
+      if (!("targets" in found) && caller.id !== undefined && replay === "new") await ledger.forgetReplay(caller.id);
+      return found;
+    } catch (error) {
+      // Nothing may be stored yet: the same request has to count when it comes again.
+      if (caller.id !== undefined && replay === "new") await ledger.forgetReplay(caller.id);
+      throw error;
+    }
+  })());
+  if (!("targets" in stored)) {
+    log.loginRefused({ user: login.user, cluster: login.cluster, status: stored.status, reason: stored.detail });
+    return problem(reply, stored.status, stored.detail, stored.status === 503 ? 1 : undefined);
+  }
+  return answer(parts, reply, { user: login.user, cluster: login.cluster, targets: stored.targets, at: caller.at, holdMs: hold * 1000 });
+}
+
+interface Asked {
+  readonly user: string;
+  readonly cluster: string | undefined;
+  readonly targets: readonly string[];
+  readonly at: number;
+  readonly holdMs: number;
+}
+/** Holds the answer for `ready`, as long as the caller asked for. */
+async function answer(parts: HookParts, reply: FastifyReply, { user, cluster, targets, at, holdMs }: Asked): Promise<FastifyReply> {
+  const deadline = performance.now() + holdMs;
+  const gone = new AbortController();
+  reply.raw.once("close", () => gone.abort());
+  for (let waitMs = 10; ; waitMs = Math.min(waitMs * 1.5, 100)) {
+    const answers = await inTime(answersFor(parts, user, targets, at));
+    const state = worstOf(answers);
+    if (state === "ready" || performance.now() + waitMs > deadline || gone.signal.aborted) {
+      parts.log.loginAnswered({ user, cluster, state, clusters: targets.length });
+      reply.code(state === "ready" ? 200 : 202);
+      if (cluster === undefined) return reply.send({ state, clusters: answers });
+      const { reason, verifiedAt } = answers[0]!;
+      return reply.send(state === "ready" ? { state, verifiedAt } : { state, reason });
+    }
+    await pause(waitMs, gone.signal);
+  }
+}
+
+async function getSubject(parts: HookParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const caller = authenticateTarget(parts, request);
+  if ("refused" in caller) return unauthenticated(parts, reply, caller.refused);
+  const [cluster, user, ...rest] = segments(request.url, "/v1/subjects/");
+  if (!cluster || !user || rest.length > 0) return problem(reply, 400, "GET /v1/subjects/{cluster}/{user}, each percent-encoded");
+  const [record, { run }] = await inTime(Promise.all([parts.ledger.record({ cluster, user }), parts.ledger.mark()]));
+  return record ? reply.send(statusOf({ cluster, user }, record, run)) : problem(reply, 404, "no such subject");
+}
+
+async function deleteLogin(parts: HookParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const caller = authenticateTarget(parts, request);
+  if ("refused" in caller) return unauthenticated(parts, reply, caller.refused);
+  const [user, provider, ...rest] = segments(request.url, "/v1/logins/");
+  if (!user || rest.length > 0) return problem(reply, 400, "DELETE /v1/logins/{user}[/{provider}], each percent-encoded");
+  const { cluster } = request.query as { cluster?: string };
+  if (cluster !== undefined && !parts.clusters().includes(cluster)) return problem(reply, 404, `cluster ${cluster.slice(0, 63)} is not configured`);
+  await inTime(provider === undefined ? endLogins(parts, user, cluster, caller.at) : dropProvider(parts, user, provider, caller.at));
+  return reply.code(202).send({ state: "pending", reason: "" });
+}
+
+/** GET and DELETE have no body to sign: the method and the target as it was sent stand for it. */
+const authenticateTarget = (parts: HookParts, request: FastifyRequest): Caller => authenticate(request.headers, `${request.method} ${request.raw.url}`, parts.config.hookSecrets, parts.now());
+
+function unauthenticated(parts: HookParts, reply: FastifyReply, detail: string): FastifyReply {
+  parts.log.loginRefused({ status: 401, reason: detail });
+  return problem(reply.header("www-authenticate", "Bearer"), 401, detail);
+}
+
+function holdSeconds(query: unknown): number | undefined {
+  const { wait = "0" } = query as { wait?: unknown };
+  const seconds = typeof wait === "string" && /^\d(\.\d+)?$/.test(wait) ? Number(wait) : Number.NaN;
+  return seconds >= 0 && seconds <= HOLD_SECONDS_MAX ? seconds : undefined;
+}
+
+function segments(url: string, prefix: string): string[] {
+  const path = url.split("?", 1)[0]!.slice(prefix.length);
+  try {
+    return path.split("/").map(decodeURIComponent);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,84 @@
+// What a login, or its end, means: who is entitled, what is stored, and the answer. The HTTP around it is hook.ts's.
+import type { Config } from "../shared/run/config.ts";
+import type { Ledger } from "../shared/ledger/ledger.ts";
+import type { SubjectRecord } from "../shared/ledger/record.ts";
+import { statusOf } from "../shared/ledger/record.ts";
+import type { Subject } from "../shared/subject.ts";
+import type { Bindings } from "./bindings.ts";
+import type { Login } from "./login.ts";
+import { groupsAfter } from "./login.ts";
+import { submitWithCandidates } from "./tell.ts";
+
+export interface LoginParts {
+  readonly ledger: Ledger;
+  readonly bindings: Bindings;
+  readonly config: Pick<Config, "source" | "facts" | "loginGrantMs">;
+  clusters(): string[];
+}
+export interface ClusterAnswer {
+  readonly cluster: string;
+  readonly state: "ready" | "pending" | "waiting";
+  readonly reason: string;
+  readonly verifiedAt?: string;
+}
+export type Refusal = { readonly status: 400 | 403 | 404 | 503; readonly detail: string };
+
+/** Where this login counts, or why nowhere. Stores nothing. */
+export async function targetsOf(parts: LoginParts, login: Login, at: number): Promise<{ targets: string[] } | Refusal> {
+  const { ledger, bindings, config } = parts;
+  const configured = parts.clusters();
+  if (login.cluster !== undefined && !configured.includes(login.cluster)) return { status: 404, detail: `cluster ${login.cluster} is not configured` };
+  if (config.source === "logins") return login.cluster === undefined ? { status: 400, detail: "cluster: without a management cluster a login names its cluster" } : { targets: [login.cluster] };
+  if (!(await ledger.mark()).complete) return { status: 503, detail: "the import does not stand yet" };
+  const known = await ledger.userRecord(login.user);
+  const { user } = known.facts;
+  if (user !== null && !user.enabled) return { status: 403, detail: "the user is disabled" };
+  const groups = groupsAfter(known, config.facts === "userattribute" ? { ...login, values: [] } : login, at);
+  const entitled = (cluster: string): boolean => bindings.grantsOf(cluster, login.user).length > 0 || bindings.candidatesFor(cluster, login.user, groups).length > 0;
+  const targets = (login.cluster === undefined ? configured : [login.cluster]).filter(entitled);
+  return targets.length > 0 ? { targets } : { status: 403, detail: "no binding of the user or its groups" };
+}
+
+/** Facts first, to every subject of the user; a login grant where the login counts. */
+export async function storeLogin(parts: LoginParts, login: Login, at: number, targets: readonly string[]): Promise<void> {
+  const { ledger, bindings, config } = parts;
+  const values = config.facts === "userattribute" ? [] : login.values.map(([key, list]) => ({ provider: login.provider, key, at, list }));
+  let copy = await ledger.learn(login.user, { values });
+  for (const cluster of targets) if (!copy.clusters.includes(cluster)) copy = await ledger.learn(login.user, { join: cluster });
+  await Promise.all(copy.clusters.map((cluster) => {
+    const grant = targets.includes(cluster) ? { login: { at, end: at + config.loginGrantMs } } : {};
+    return submitWithCandidates(ledger, bindings, { cluster, user: login.user }, { copy, ...grant }, "login", "login");
+  }));
+}
+
+/** Drops a provider's facts; only newer ones of it count again. */
+export async function dropProvider({ ledger, bindings }: LoginParts, user: string, provider: string, at: number): Promise<void> {
+  const copy = await ledger.learn(user, { drop: { provider, at } });
+  await Promise.all(copy.clusters.map((cluster) => submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding")));
+}
+
+/** Ends the login grants of a user, on one cluster or on all. */
+export async function endLogins({ ledger }: LoginParts, user: string, cluster: string | undefined, at: number): Promise<void> {
+  const clusters = cluster === undefined ? (await ledger.userRecord(user)).clusters : [cluster];
+  await Promise.all(clusters.map((id) => ledger.submit({ cluster: id, user }, { endLogin: at }, "deletion", "deletion")));
+}
+
+/** How it stands on each cluster. */
+export async function answersFor({ ledger }: LoginParts, user: string, clusters: readonly string[], at: number): Promise<ClusterAnswer[]> {
+  const { run, complete } = await ledger.mark();
+  return Promise.all(clusters.map(async (cluster) => answerFor({ cluster, user }, await ledger.record({ cluster, user }), complete ? run : "", at)));
+}
+
+function answerFor(subject: Subject, record: SubjectRecord | undefined, run: string, at: number): ClusterAnswer {
+  const { cluster } = subject;
+  if (!record) return { cluster, state: "pending", reason: "" };
+  const row = statusOf(subject, record, run);
+  if (row.state === "ready") return { cluster, state: "ready", reason: row.reason, verifiedAt: new Date(record.settledAt).toISOString() };
+  if (row.state === "removed" && at <= record.removedAt) return { cluster, state: "waiting", reason: "the login is older than the removal" };
+  return { cluster, state: row.state === "pending" ? "pending" : "waiting", reason: row.state === "removed" ? "removed" : row.reason };
+}
+
+const RANK = { ready: 0, pending: 1, waiting: 2 } as const;
+export function worstOf(answers: readonly ClusterAnswer[]): ClusterAnswer["state"] {
+  return answers.reduce<ClusterAnswer["state"]>((worst, { state }) => (RANK[state] > RANK[worst] ? state : worst), "ready");
+}

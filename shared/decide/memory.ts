@@ -1,0 +1,67 @@
+// What ledger and role remember of each other: the record's `applied` as objects and back, what a role tells a ledger that forgot, and whose the seen objects are. Pure.
+import type { V1ClusterRole, V1ObjectMeta } from "@kubernetes/client-node";
+import type { Applied } from "../ledger/record.ts";
+import { canonical } from "../subject.ts";
+import type { Wanted } from "./objects.ts";
+import { accountFor, bindingFor, loginEndsDiffer, loginEndsOf, roleFor, secretFor } from "./objects.ts";
+import type { Kind, Seen } from "./plan.ts";
+import { holderOf } from "./plan.ts";
+import type { Profile, Witness } from "./rules.ts";
+import { namesIn } from "./rules.ts";
+
+/** What `applied` describes, as objects. They are unchanged since, or the next write's precondition will say so. */
+export function rememberedObjects(applied: Applied, install: string): Seen {
+  const wanted: Wanted = { identity: applied.identity, loginEnds: applied.ends > 0 ? { at: 0, end: applied.ends } : undefined, profile: applied.profile as Profile, install };
+  const named = <T extends { metadata?: V1ObjectMeta }>(object: T, meta: V1ObjectMeta): T => ({ ...object, metadata: { ...object.metadata, ...meta } });
+  const role = named(roleFor(wanted), { ...applied.role });
+  const account = named(accountFor(wanted, role.metadata!, applied.secret.name), { uid: applied.accountUid });
+  return {
+    role, account,
+    binding: named(bindingFor(wanted, role.metadata!), { uid: applied.bindingUid }),
+    secrets: [named(secretFor(wanted, account.metadata!, applied.secret.name), { uid: applied.secret.uid })],
+  };
+}
+
+/** What a finished set-up leaves in the record. `witness`: what is still to be proved. */
+export function appliedFrom({ identity, profile, loginEnds }: Wanted, { role, account, binding, secrets }: Seen, witness?: Witness): Applied {
+  const { name, uid } = secrets[0]!.metadata!;
+  const seenEnd = loginEndsOf(role!);
+  return {
+    identity, profile,
+    ends: loginEndsDiffer(seenEnd, loginEnds) ? (loginEnds?.end ?? 0) : seenEnd,
+    role: { uid: role!.metadata!.uid!, resourceVersion: role!.metadata!.resourceVersion! },
+    accountUid: account!.metadata!.uid!, bindingUid: binding!.metadata!.uid!, secret: { name: name!, uid: uid! },
+    ...(witness ? { witness } : {}),
+  };
+}
+
+/** What a role of ours remembers of its user, for a ledger that has forgotten; undefined where there is none of ours. */
+export function memoryOf(role: V1ClusterRole | undefined, user: string, install: string): { ends: number; values: object } | undefined {
+  if (!role || holderOf(role, user, install, new Set()) !== "ours") return undefined;
+  const names = namesIn(role.rules);
+  const of = (resource: string): string[] => canonical(names.filter((name) => name.resource === resource).map((name) => name.name));
+  return { ends: loginEndsOf(role), values: { groups: of("groups"), principalid: of("userextras/principalid"), username: of("userextras/username") } };
+}
+
+/** The objects that are ours to change, and the first that stands in the way of a set-up. An object that lost its marks is known by its uid or its owner. */
+export function ownOnly(seen: Seen, user: string, install: string, applied: Applied | undefined): { own: Seen; inTheWay: { kind: Kind; holder: "rancher" | "foreign" } | undefined } {
+  const holder = { ClusterRole: holderOf(seen.role, user, install, uidsOf(applied)), ServiceAccount: "nobody", ClusterRoleBinding: "nobody" } as Record<"ClusterRole" | "ServiceAccount" | "ClusterRoleBinding", ReturnType<typeof holderOf>>;
+  const known = new Set(uidsOf(applied));
+  if (holder.ClusterRole === "ours" && seen.role?.metadata?.uid) known.add(seen.role.metadata.uid);
+  holder.ServiceAccount = holderOf(seen.account, user, install, known);
+  holder.ClusterRoleBinding = holderOf(seen.binding, user, install, known);
+  const other = (Object.keys(holder) as (keyof typeof holder)[]).find((kind) => holder[kind] === "rancher" || holder[kind] === "foreign");
+  return {
+    own: {
+      role: holder.ClusterRole === "ours" ? seen.role : undefined,
+      account: holder.ServiceAccount === "ours" ? seen.account : undefined,
+      binding: holder.ClusterRoleBinding === "ours" ? seen.binding : undefined,
+      secrets: holder.ServiceAccount === "ours" || holder.ServiceAccount === "nobody" ? seen.secrets : [],
+    },
+    inTheWay: other && { kind: other, holder: holder[other] as "rancher" | "foreign" },
+  };
+}
+
+function uidsOf(applied: Applied | undefined): ReadonlySet<string> {
+  return new Set(applied ? [applied.role.uid, applied.accountUid, applied.bindingUid] : []);
+}

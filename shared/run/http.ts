@@ -1,0 +1,50 @@
+// Fastify with our limits, problem+json errors (RFC 9457), and the operators' listener with /livez, /readyz and /metrics.
+import type { FastifyError, FastifyInstance, FastifyReply } from "fastify";
+import fastify from "fastify";
+import type { Listen } from "./config.ts";
+import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+
+export const BODY_BYTES_MAX = 1024 * 1024;
+
+/** An HTTP server that coerces nothing, drops nothing, and shows no error's insides. */
+export function openHttp(log: Log): FastifyInstance {
+  const app = fastify({ bodyLimit: BODY_BYTES_MAX, requestTimeout: 20_000, logger: false, exposeHeadRoutes: false, routerOptions: { ignoreTrailingSlash: false } });
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    const status = error.statusCode ?? 500;
+    if (status >= 500) log.requestFailed({ err: error, method: request.method, route: request.routeOptions.url });
+    return problem(reply, status, status >= 500 ? "it is in the log" : error.message);
+  });
+  app.setNotFoundHandler((request, reply) => problem(reply, 404, `no ${request.method} here`));
+  return app;
+}
+
+const TITLES: Record<number, string> = {
+  400: "The request is wrong", 401: "Authentication is missing or wrong", 403: "Not entitled", 404: "Not found", 409: "Conflict", 413: "Too large",
+  415: "Not JSON", 421: "Wrong host", 422: "Identity refused", 429: "Too many requests", 500: "Internal error", 503: "Not available now",
+};
+
+/** RFC 9457. */
+export function problem(reply: FastifyReply, status: number, detail: string, retryAfterSeconds?: number): FastifyReply {
+  if (retryAfterSeconds !== undefined) reply.header("retry-after", retryAfterSeconds);
+  return reply.code(status).type("application/problem+json").send(JSON.stringify({ type: "about:blank", title: TITLES[status] ?? "Refused", status, detail }));
+}
+
+/** Opens the listener. Returns the address that people can use; a port of 0 was picked. */
+export async function listen(app: FastifyInstance, { host, port }: Listen): Promise<string> {
+  return app.listen({ host, port });
+}
+
+/** `ready` says why not, or undefined. /livez never asks Redis: a restart would not bring it back. */
+export function openOps(log: Log, metrics: Metrics, ready: () => Promise<string | undefined>): FastifyInstance {
+  const app = openHttp(log);
+  app.get("/livez", async () => "ok\n");
+  app.get("/readyz", async (_request, reply) => {
+    const why = await ready();
+    return reply.code(why === undefined ? 200 : 503).type("text/plain").send(why === undefined ? "ok\n" : `${why}\n`);
+  });
+  app.get("/metrics", async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()));
+  return app;
+}
+
+export const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.");

@@ -1,0 +1,112 @@
+// The objects of one subject on its cluster: reads them, and carries out one step with its preconditions. Every write to a cluster is in this file.
+import type { KubernetesObject, V1ClusterRole, V1ClusterRoleBinding, V1Secret, V1ServiceAccount } from "@kubernetes/client-node";
+import type { Kind, Seen, Step } from "../shared/decide/plan.ts";
+import { assertNarrow } from "../shared/decide/rules.ts";
+import type { Wanted } from "../shared/decide/objects.ts";
+import { secretRefOf } from "../shared/decide/objects.ts";
+import type { ClusterClient } from "../shared/kube/client.ts";
+import { ApiError, isStatus } from "../shared/kube/errors.ts";
+import { IMPERSONATOR_LABEL, NAMESPACE, SECRET_ACCOUNT_LABEL, nameOf } from "../shared/names.ts";
+
+const COLLECTIONS: Readonly<Record<Kind, string>> = {
+  ClusterRole: "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+  ClusterRoleBinding: "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+  ServiceAccount: `/api/v1/namespaces/${NAMESPACE}/serviceaccounts`,
+  Secret: `/api/v1/namespaces/${NAMESPACE}/secrets`,
+};
+export const SECRETS_PATH = COLLECTIONS.Secret;
+export const pathOf = (kind: Kind, name: string): string => `${COLLECTIONS[kind]}/${name}`;
+
+/** Somebody else wrote, or the object went: look again. Not a failure. */
+export class ConflictError extends Error {
+  override readonly name = "ConflictError";
+}
+
+/** GET, where absence is an answer. */
+async function get<T>(client: ClusterClient, kind: Kind, name: string, signal: AbortSignal): Promise<T | undefined> {
+  try {
+    return await client.call<T>("GET", pathOf(kind, name), { signal });
+  } catch (error) {
+    if (isStatus(error, 404)) return undefined;
+    throw error;
+  }
+}
+
+export const getRole = (client: ClusterClient, user: string, signal: AbortSignal): Promise<V1ClusterRole | undefined> => get(client, "ClusterRole", nameOf(user), signal);
+export const getBinding = (client: ClusterClient, user: string, signal: AbortSignal): Promise<V1ClusterRoleBinding | undefined> => get(client, "ClusterRoleBinding", nameOf(user), signal);
+export const getSecret = (client: ClusterClient, name: string, signal: AbortSignal): Promise<V1Secret | undefined> => get(client, "Secret", name, signal);
+
+/** All four kinds as they are now: four GETs. A named Secret that lost its label is fetched by its name. */
+export async function observe(client: ClusterClient, user: string, signal: AbortSignal): Promise<Seen> {
+  const name = nameOf(user);
+  const selector = { labelSelector: `${SECRET_ACCOUNT_LABEL}=${name}` };
+  const [role, binding, account, list] = await Promise.all([
+    getRole(client, user, signal), getBinding(client, user, signal),
+    get<V1ServiceAccount>(client, "ServiceAccount", name, signal), client.list<V1Secret>(SECRETS_PATH, selector, undefined, signal),
+  ]);
+  const ref = account && secretRefOf(account);
+  const unlabelled = ref && !list.items.some((secret) => secret.metadata?.name === ref) ? await getSecret(client, ref, signal) : undefined;
+  return { role, binding, account, secrets: unlabelled ? [...list.items, unlabelled] : list.items };
+}
+
+/**
+ * One write. Returns what is seen afterwards.
+ * @throws ConflictError on 409, and on 404 of a change. @throws ApiError for the rest; RangeError before sending what would be too wide.
+ */
+export async function carryOut(client: ClusterClient, step: Extract<Step, { kind: Kind }>, wanted: Wanted | undefined, seen: Seen, signal: AbortSignal): Promise<Seen> {
+  if (step.do === "delete") {
+    await remove(client, step, signal);
+    return without(seen, step.kind, step.name);
+  }
+  const json = JSON.stringify(step.object);
+  if (step.kind === "ClusterRole") assertNarrow(json, wanted!.identity, wanted!.profile);
+  const [method, path] = step.do === "create" ? ["POST", COLLECTIONS[step.kind]] : ["PUT", pathOf(step.kind, step.object.metadata!.name!)];
+  try {
+    return having(seen, step.kind, await client.call<KubernetesObject>(method!, path!, { json, signal }));
+  } catch (error) {
+    if (isStatus(error, 409) || (step.do === "change" && isStatus(error, 404))) throw new ConflictError(`${step.do} ${step.kind} met another write`, { cause: error });
+    if (step.do === "create" && missesNamespace(error)) {
+      await makeNamespace(client, signal);
+      return having(seen, step.kind, await client.call<KubernetesObject>("POST", path!, { json, signal }));
+    }
+    throw error;
+  }
+}
+
+/** The role with uid and resourceVersion, its children by uid. What is gone already is gone. */
+async function remove(client: ClusterClient, step: Extract<Step, { do: "delete" }>, signal: AbortSignal): Promise<void> {
+  const preconditions = { uid: step.uid, ...(step.resourceVersion === undefined ? {} : { resourceVersion: step.resourceVersion }) };
+  try {
+    await client.call("DELETE", pathOf(step.kind, step.name), { json: JSON.stringify({ apiVersion: "v1", kind: "DeleteOptions", preconditions }), signal });
+  } catch (error) {
+    if (isStatus(error, 404)) return;
+    if (isStatus(error, 409)) throw new ConflictError(`delete ${step.kind} met another write`, { cause: error });
+    throw error;
+  }
+}
+
+/** A create in a namespace that is not there answers 404; no call per user looks for it before. */
+const missesNamespace = (error: unknown): boolean => error instanceof ApiError && error.status === 404 && error.causes.includes("kind:namespaces");
+
+async function makeNamespace(client: ClusterClient, signal: AbortSignal): Promise<void> {
+  const json = JSON.stringify({ apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE, labels: { [IMPERSONATOR_LABEL]: "true" } } });
+  try {
+    await client.call("POST", "/api/v1/namespaces", { json, signal });
+  } catch (error) {
+    if (!isStatus(error, 409)) throw error;
+  }
+}
+
+function having(seen: Seen, kind: Kind, object: KubernetesObject): Seen {
+  if (kind === "ClusterRole") return { ...seen, role: object as V1ClusterRole };
+  if (kind === "ServiceAccount") return { ...seen, account: object as V1ServiceAccount };
+  if (kind === "ClusterRoleBinding") return { ...seen, binding: object as V1ClusterRoleBinding };
+  return { ...seen, secrets: [...seen.secrets.filter((secret) => secret.metadata!.name !== object.metadata!.name), object as V1Secret] };
+}
+
+function without(seen: Seen, kind: Kind, name: string): Seen {
+  if (kind === "ClusterRole") return { ...seen, role: undefined };
+  if (kind === "ServiceAccount") return { ...seen, account: undefined };
+  if (kind === "ClusterRoleBinding") return { ...seen, binding: undefined };
+  return { ...seen, secrets: seen.secrets.filter((secret) => secret.metadata!.name !== name) };
+}

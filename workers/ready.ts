@@ -1,0 +1,57 @@
+// Asks the API server as the impersonator, with its own token; only when it answers as it must is a subject `ready`. A SubjectAccessReview would not do: it never touches authentication.
+import type { V1Secret, V1SelfSubjectReview } from "@kubernetes/client-node";
+import type { Name, Witness } from "../shared/decide/rules.ts";
+import type { ClusterClient } from "../shared/kube/client.ts";
+import { answerError } from "../shared/kube/errors.ts";
+import { pause } from "../shared/kube/watch.ts";
+
+const PROOF_MS_MAX = 2_000;
+const REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+const REVIEW = JSON.stringify({ apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" });
+
+/** The token in a Secret; undefined while the token controller has not filled it. */
+export function tokenIn(secret: V1Secret | undefined): string | undefined {
+  const base64 = secret?.data?.["token"];
+  return base64 ? Buffer.from(base64, "base64").toString("utf8") : undefined;
+}
+
+/** The headers to be a user with these names: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation */
+export function headersFor(user: string, names: readonly Name[]): [string, string][] {
+  const headers: [string, string][] = [["Impersonate-User", user]];
+  for (const { resource, name } of names) {
+    if (resource === "groups") headers.push(["Impersonate-Group", name]);
+    if (resource.startsWith("userextras/")) headers.push([`Impersonate-Extra-${resource.slice("userextras/".length)}`, name]);
+  }
+  return headers;
+}
+
+export interface Review {
+  readonly status: number;
+  readonly username: string;
+  readonly groups: readonly string[];
+  readonly extra: Readonly<Record<string, readonly string[]>>;
+}
+
+/** Who the API server takes this token with these headers for. */
+export async function review(client: ClusterClient, token: string, headers: readonly (readonly [string, string])[], signal: AbortSignal): Promise<Review> {
+  const { status, body } = await client.asImpersonator(token, headers, "POST", REVIEWS, REVIEW, signal);
+  if (status !== 201) {
+    if (status !== 401 && status !== 403) throw answerError({ cluster: client.cluster, method: "POST", path: REVIEWS }, status, {}, body);
+    return { status, username: "", groups: [], extra: {} };
+  }
+  const { userInfo } = (JSON.parse(body) as V1SelfSubjectReview).status ?? {};
+  return { status, username: userInfo?.username ?? "", groups: userInfo?.groups ?? [], extra: userInfo?.extra ?? {} };
+}
+
+/** True once a review answers as the role says; false when it did not within two seconds. The caches of an API server are a few milliseconds behind, seldom more. */
+export async function proveReady(client: ClusterClient, token: string, user: string, witness: Witness, signal: AbortSignal): Promise<boolean> {
+  const deadline = performance.now() + PROOF_MS_MAX;
+  const headers = headersFor(user, witness.names);
+  for (let waitMs = 2; !signal.aborted; waitMs = Math.min(waitMs * 2, 100)) {
+    const { status, username } = await review(client, token, headers, signal);
+    if (witness.allowed ? status === 201 && username === user : status === 403) return true;
+    if (performance.now() + waitMs > deadline) return false;
+    await pause(waitMs, signal);
+  }
+  return false;
+}

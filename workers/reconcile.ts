@@ -1,0 +1,182 @@
+// Start reading here: observe → read → decide → apply → ready. One run works on one subject, under the subject's lock, until the cluster equals the decision.
+import { randomBytes } from "node:crypto";
+import type { Decision, Policy } from "../shared/decide/identity.ts";
+import { decide } from "../shared/decide/identity.ts";
+import { appliedFrom, memoryOf, ownOnly, rememberedObjects } from "../shared/decide/memory.ts";
+import type { Wanted } from "../shared/decide/objects.ts";
+import type { Kind, Pass, Seen, Step } from "../shared/decide/plan.ts";
+import { holderOf, nextStep } from "../shared/decide/plan.ts";
+import type { Profile } from "../shared/decide/rules.ts";
+import { rulesFor, wholeWitness, witnessOf } from "../shared/decide/rules.ts";
+import { TerminalError, WaitError } from "../shared/jobs.ts";
+import type { ClusterClient } from "../shared/kube/client.ts";
+import { ApiError, meaningOf } from "../shared/kube/errors.ts";
+import { pause } from "../shared/kube/watch.ts";
+import type { Ledger, Read, Settlement } from "../shared/ledger/ledger.ts";
+import type { Applied, SubjectRecord } from "../shared/ledger/record.ts";
+import { knowledgeOf } from "../shared/ledger/record.ts";
+import type { Subject } from "../shared/subject.ts";
+import { ConflictError, carryOut, getBinding, getRole, getSecret, observe } from "./cluster.ts";
+import { proveReady, tokenIn } from "./ready.ts";
+
+/** How long a pass may be old when it writes: shorter than the lock, on this process' own monotonic clock. */
+const PASS_MS_MAX = 10_000;
+const PASSES_MAX = 4;
+
+export interface Run {
+  readonly subject: Subject;
+  readonly me: string;
+  signal: AbortSignal;
+  readonly client: ClusterClient;
+  /** Set when a write was sent whose answer never came: it may still land. */
+  unknownWrite: boolean;
+  /** The stamp of the record that was taken, then of the one that the last pass read; empty = not taken. */
+  stamp: string;
+  /** Something was written, in whichever pass; it differs from `before`. */
+  wrote: boolean;
+  /** What was seen before anything was written. */
+  before: Seen | undefined;
+  readonly steps: string[];
+}
+export interface Settings {
+  readonly ledger: Ledger;
+  readonly policy: Policy;
+  readonly profile: Profile;
+  readonly install: string;
+  readonly readySettleMs: number;
+  onWrite(cluster: string, kind: Kind, action: Step["do"]): void;
+}
+export type Outcome =
+  | { readonly kind: "settled"; readonly result: Settlement["result"]; readonly reason: string; readonly changedAt: number }
+  | { readonly kind: "pending" | "lost" | "newer" | "incomplete" };
+
+/** Makes the cluster equal to what the ledger says of this subject. @throws TerminalError, WaitError, or an error to be retried. */
+export async function reconcile(run: Run, taken: { readonly takeover: boolean; readonly read: Read }, settings: Settings): Promise<Outcome> {
+  for (let passes = 0; passes < PASSES_MAX; passes++) {
+    try {
+      const outcome = await pass(run, taken, settings, passes === 0);
+      if (outcome !== "again") return outcome;
+    } catch (error) {
+      if (error instanceof ConflictError) continue;
+      if (error instanceof ApiError) {
+        if (error.mayHaveLanded) run.unknownWrite = true;
+        throw meaningOf(error, run.subject.cluster);
+      }
+      throw error;
+    }
+  }
+  throw new WaitError(`others keep writing the objects of this user on cluster ${run.subject.cluster}`, 1_000);
+}
+
+/** One pass. `first`: what the ledger remembers may stand for an observation; after a conflict it may not. */
+async function pass(run: Run, taken: { readonly takeover: boolean; readonly read: Read }, settings: Settings, first: boolean): Promise<Outcome | "again"> {
+  const { record } = taken.read;
+  const { user } = run.subject;
+  const began = performance.now();
+  const remembered = first && !taken.takeover && !record.look ? record.applied : undefined;
+  const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, first && record.obs === 0 && !record.applied);
+  const read = remembered ? taken.read : await settings.ledger.read(run.subject, run.me, memoryOf(seen.role, user, settings.install));
+  if (read === "lost") return { kind: "lost" };
+  run.stamp = read.record.stamp;
+  run.before ??= seen;
+  if (!read.complete) return { kind: "incomplete" };
+  const decision = decide(knowledgeOf(user, read.record, read.now), settings.policy);
+  const wanted: Wanted | undefined = decision.kind === "present" ? { ...decision, profile: settings.profile, install: settings.install } : undefined;
+  const { own, inTheWay } = ownOnly(seen, user, settings.install, read.record.applied);
+  if (wanted && inTheWay) return leaveAlone(run, settings, read.record, inTheWay);
+  const state: Pass = { takeover: taken.takeover, me: run.me, nonce: randomBytes(5).toString("hex"), sealed: false, absenceSeen: false, ownAccount: false, rotated: false, checked: false };
+  const after = await apply(run, settings, { wanted, seen: own, state, record: read.record, began });
+  if (typeof after === "string") return after === "again" ? "again" : { kind: after };
+  if (decision.kind !== "present") return settleAbsent(run, settings, read.record, decision);
+  const proved = await prove(run, settings, wanted!, after, read.record);
+  if (proved.kind === "pending") {
+    const verdict = await settings.ledger.park(run.subject, run.me, read.record, proved.reason, proved.applied);
+    return { kind: verdict === "ok" ? "pending" : verdict };
+  }
+  const reasons = [decision.dropped.length > 0 && `left out: ${decision.dropped.join("; ")}`, read.record.restored && "restored from the role"].filter(Boolean);
+  return settle(run, settings, read.record, { result: "ready", reason: reasons.join("; ").slice(0, 1000), applied: proved.applied, next: decision.next });
+}
+
+/** Cold: one GET of the binding; its absence is all that a create needs to know. */
+async function look({ client, subject, signal }: Run, cold: boolean): Promise<Seen> {
+  if (cold && !(await getBinding(client, subject.user, signal))) return { secrets: [] };
+  return observe(client, subject.user, signal);
+}
+
+interface Work {
+  readonly wanted: Wanted | undefined;
+  readonly seen: Seen;
+  readonly state: Pass;
+  readonly record: SubjectRecord;
+  readonly began: number;
+}
+/** Steps until nothing differs. */
+async function apply(run: Run, settings: Settings, { wanted, seen: first, state, record, began }: Work): Promise<Seen | "again" | "lost"> {
+  let seen = first;
+  for (;;) {
+    const step = nextStep(wanted, seen, state);
+    if (step.do === "done") return seen;
+    if (run.signal.aborted) return "lost";
+    if (step.do === "check") {
+      const verdict = await settings.ledger.check(run.subject, run.me, record);
+      if (verdict !== "ok") return verdict === "lost" ? "lost" : "again";
+      state.checked = true;
+    } else if (step.do === "look-again") {
+      const role = await getRole(run.client, run.subject.user, run.signal);
+      if (role && holderOf(role, run.subject.user, settings.install, new Set()) === "ours") return "again";
+      state.absenceSeen = true;
+    } else if ("kind" in step) {
+      // Too old to write: the precondition it carries may have been overtaken by a lock that expired meanwhile.
+      if (performance.now() - began > PASS_MS_MAX) return "again";
+      seen = await carryOut(run.client, step, wanted, seen, run.signal);
+      run.wrote = true;
+      note(run, settings, state, step);
+    }
+  }
+}
+
+function note(run: Run, settings: Settings, state: Pass, step: Extract<Step, { kind: Kind }>): void {
+  run.steps.push(`${step.do} ${step.kind}: ${step.reason}`);
+  settings.onWrite(run.subject.cluster, step.kind, step.do);
+  if (step.kind === "ClusterRole") {
+    state.sealed = true;
+    state.checked = false;
+    if (step.do === "delete") state.absenceSeen = true;
+  }
+  if (step.kind === "ServiceAccount" && step.do === "create") state.ownAccount = true;
+  if (step.kind === "ServiceAccount" && step.do === "change") state.rotated = true;
+}
+
+/** What was written is proved with the impersonator's own token. Nobody waits here for a token: the fill watch wakes the subject. */
+async function prove(run: Run, settings: Settings, wanted: Wanted, seen: Seen, record: SubjectRecord): Promise<{ kind: "ready" | "pending"; reason: string; applied: Applied }> {
+  const rules = rulesFor(wanted.identity, wanted.profile);
+  if (!run.wrote && record.result === "ready") return { kind: "ready", reason: "", applied: appliedFrom(wanted, seen) };
+  const witness = run.wrote ? witnessOf(run.before!.role?.rules, rules) : (record.applied?.witness ?? wholeWitness(rules));
+  const applied = appliedFrom(wanted, seen, witness);
+  const { name, uid } = applied.secret;
+  // A Secret that this run made is hardly filled yet.
+  const fresh = run.before?.secrets.every((secret) => secret.metadata!.uid !== uid) ?? false;
+  const token = tokenIn(seen.secrets.find((secret) => secret.metadata!.name === name)) ?? (fresh ? undefined : tokenIn(await getSecret(run.client, name, run.signal)));
+  if (token === undefined) return { kind: "pending", reason: "the token controller has not filled its Secret yet", applied };
+  if (!(await proveReady(run.client, token, run.subject.user, witness, run.signal))) return { kind: "pending", reason: "the API server does not see the change yet", applied };
+  await pause(settings.readySettleMs, run.signal);
+  return { kind: "ready", reason: "", applied: appliedFrom(wanted, seen) };
+}
+
+async function settleAbsent(run: Run, settings: Settings, record: SubjectRecord, decision: Exclude<Decision, { kind: "present" }>): Promise<Outcome> {
+  // Refused: the standing impersonator is gone; a person has to change the source.
+  if (decision.kind === "refused") throw new TerminalError(decision.reason);
+  return settle(run, settings, record, { result: decision.waiting ? "waiting" : "removed", reason: decision.reason, applied: undefined, next: decision.next });
+}
+
+/** Others' objects stand where ours would: never touched. */
+async function leaveAlone(run: Run, settings: Settings, record: SubjectRecord, { kind, holder }: { kind: Kind; holder: "rancher" | "foreign" }): Promise<Outcome> {
+  if (holder === "rancher") return settle(run, settings, record, { result: "waiting", reason: "managed by Rancher", applied: undefined, next: 0 });
+  throw new TerminalError(`foreign object: the ${kind} of this user's name belongs to somebody else; delete or rename it`);
+}
+
+async function settle(run: Run, { ledger }: Settings, record: SubjectRecord, settlement: Settlement): Promise<Outcome> {
+  const verdict = await ledger.settle(run.subject, run.me, record, settlement);
+  if (verdict !== "ok") return { kind: verdict };
+  return { kind: "settled", result: settlement.result, reason: settlement.reason, changedAt: record.changedAt };
+}

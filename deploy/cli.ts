@@ -1,20 +1,13 @@
 // The commands of `understudy`. The only reader of environment and arguments; signals and exit codes are here and nowhere else.
+// What a command needs is imported when it runs: `--help` should not load a Kubernetes client.
 import { readFileSync } from "node:fs";
 import closeWithGrace from "close-with-grace";
 import { Command, CommanderError, Option } from "commander";
-import { startProducer } from "../producers/main.ts";
 import type { Config } from "../shared/run/config.ts";
 import type { Log } from "../shared/run/log.ts";
 import { openLog, withoutSecrets } from "../shared/run/log.ts";
-import { startDashboard } from "../workers/dashboard/server.ts";
-import { startWorker } from "../workers/main.ts";
-import { check } from "./commands/check.ts";
-import { enqueue } from "./commands/enqueue.ts";
 import type { Answer } from "./commands/output.ts";
 import { print } from "./commands/output.ts";
-import { status } from "./commands/status.ts";
-import { verify } from "./commands/verify.ts";
-import { startDev } from "./embedded/dev.ts";
 import { UsageError, readConfig } from "./settings.ts";
 
 const STOP_MS = 28_000;
@@ -52,13 +45,13 @@ function addProcesses(program: Command): void {
   const add = (name: string, about: string, needs: readonly (keyof Config)[], start: Start): void => {
     program.command(name).description(about).action(() => runProcess(name, needs, start));
   };
-  add("worker", "work on the queues: make each cluster equal to what the ledger says", ["redisUrl", "clustersDir"], startWorker);
-  add("producer", "watch the sources and listen for logins: write facts, wake subjects", ["redisUrl", "clustersDir"], startProducer);
-  add("dashboard", "show the queues (bull-board, read-only)", ["redisUrl"], startDashboard);
+  add("worker", "work on the queues: make each cluster equal to what the ledger says", ["redisUrl", "clustersDir"], async (...parts) => (await import("../workers/main.ts")).startWorker(...parts));
+  add("producer", "watch the sources and listen for logins: write facts, wake subjects", ["redisUrl", "clustersDir"], async (...parts) => (await import("../producers/main.ts")).startProducer(...parts));
+  add("dashboard", "show the queues (bull-board, read-only)", ["redisUrl"], async (...parts) => (await import("../workers/dashboard/server.ts")).startDashboard(...parts));
   program.command("dev").description("everything in one process with a Redis of its own, on the clusters of UNDERSTUDY_CLUSTERS_DIR")
     .option("--once", "stop when all is settled, print a summary and exit 0 only if all are ready")
     .addOption(outputOption())
-    .action((options: { once?: boolean; output: "text" | "json" }) => startDev({ environment: process.env, version, once: options.once ?? false, output: options.output, onStop: stopOnSignal }));
+    .action(async (options: { once?: boolean; output: "text" | "json" }) => (await import("./embedded/dev.ts")).startDev({ environment: process.env, version, once: options.once ?? false, output: options.output, onStop: stopOnSignal }));
 }
 
 /** Starts a long-running process; a signal stops it in reverse order within half a minute. */
@@ -91,10 +84,10 @@ function addQuestions(program: Command): void {
     });
   };
   const subject = (command: Command): Command => command.option("--cluster <id>", "only this cluster").option("--user <id>", "only this user");
-  add("check", "ask whether everything that is needed is there: settings, Redis, sources, clusters, every right", [], check, (command) => command);
-  add("status", "show how each subject stands", ["redisUrl"], status, subject);
-  add("verify", "ask a real cluster, with the impersonator's own token, who it becomes", ["redisUrl", "clustersDir"], verify, (command) => subject(command).option("--all", "every subject that should be ready"));
-  add("enqueue", "look at one subject now", ["redisUrl"], enqueue, (command) => command.requiredOption("--cluster <id>", "its cluster").requiredOption("--user <id>", "its user"));
+  add("check", "ask whether everything that is needed is there: settings, Redis, sources, clusters, every right", [], async (...parts) => (await import("./commands/check.ts")).check(...parts), (command) => command);
+  add("status", "show how each subject stands", ["redisUrl"], async (...parts) => (await import("./commands/status.ts")).status(...parts), subject);
+  add("verify", "ask a real cluster, with the impersonator's own token, who it becomes", ["redisUrl", "clustersDir"], async (...parts) => (await import("./commands/verify.ts")).verify(...parts), (command) => subject(command).option("--all", "every subject that should be ready"));
+  add("enqueue", "look at one subject now", ["redisUrl"], async (...parts) => (await import("./commands/enqueue.ts")).enqueue(...parts), (command) => command.requiredOption("--cluster <id>", "its cluster").requiredOption("--user <id>", "its user"));
 }
 
 await main(process.argv.slice(2));

@@ -11,7 +11,7 @@ import { listen, openOps } from "../shared/run/http.ts";
 import type { Log } from "../shared/run/log.ts";
 import type { Metrics } from "../shared/run/metrics.ts";
 import { countJobs, openMetrics } from "../shared/run/metrics.ts";
-import { openStore, redisFacts, whenReady } from "../shared/run/redis.ts";
+import { openStore, redisFacts } from "../shared/run/redis.ts";
 import { Bindings } from "./bindings.ts";
 import { openHook } from "./hook.ts";
 import { resync } from "./resync.ts";
@@ -28,8 +28,7 @@ export async function startProducer(config: Config, log: Log, version: string): 
   const userAgent = `understudy/${version} producer ${id}`;
   const stop = new AbortController();
   const metrics = openMetrics();
-  const store = started.use(openStore(config.redisUrl!, config.redisPrefix, REDIS_TIMEOUT_MS, (err) => log.redisTrouble({ err })));
-  await whenReady(store.redis, 10_000);
+  const store = started.use(await openStore(config.redisUrl!, config.redisPrefix, REDIS_TIMEOUT_MS, (err) => log.redisTrouble({ err })));
   const facts = await redisFacts(store.redis);
   if (facts.problems.length > 0) throw new Error(facts.problems.join("; "));
   const { ledger } = store;
@@ -40,16 +39,16 @@ export async function startProducer(config: Config, log: Log, version: string): 
     onProblem: (file, problem) => log.clusterProblem({ file, problem }),
   });
   clusters.follow();
+  const management = config.source === "rancher" ? await managementClient(config.managementKubeconfig!, config, userAgent) : undefined;
+  if (management) started.defer(() => management.close());
   const background: Promise<unknown>[] = [];
   started.defer(async () => {
     stop.abort();
     await Promise.allSettled(background);
   });
   let bindings = new Bindings();
-  if (config.source === "rancher") {
-    const client = await managementClient(config.managementKubeconfig!, config, userAgent);
-    started.defer(() => client.close());
-    const sources = new Sources({ client, ledger, config, log, metrics, clusters: () => clusters.ids() });
+  if (management) {
+    const sources = new Sources({ client: management, ledger, config, log, metrics, clusters: () => clusters.ids() });
     bindings = sources.bindings;
     background.push(sources.run(stop.signal));
   } else {

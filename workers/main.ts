@@ -9,7 +9,7 @@ import type { Config } from "../shared/run/config.ts";
 import { listen, openOps } from "../shared/run/http.ts";
 import type { Log } from "../shared/run/log.ts";
 import { countJobs, openMetrics } from "../shared/run/metrics.ts";
-import { openStore, redisFacts, tagOf, whenReady, workerConnection } from "../shared/run/redis.ts";
+import { openStore, redisFacts, tagOf, workerConnection } from "../shared/run/redis.ts";
 import type { Workbench } from "./consumer.ts";
 import { consume } from "./consumer.ts";
 import { watchFills } from "./fills.ts";
@@ -28,8 +28,7 @@ export async function startWorker(config: Config, log: Log, version: string): Pr
   const stop = new AbortController();
   const metrics = openMetrics();
   const onError = (err: Error): void => log.redisTrouble({ err });
-  const store = started.use(openStore(config.redisUrl!, config.redisPrefix, LEDGER_TIMEOUT_MS, onError));
-  await whenReady(store.redis, 10_000);
+  const store = started.use(await openStore(config.redisUrl!, config.redisPrefix, LEDGER_TIMEOUT_MS, onError));
   const facts = await redisFacts(store.redis);
   if (facts.problems.length > 0) throw new Error(facts.problems.join("; "));
   for (const warning of facts.warnings) log.redisWarning({ warning });

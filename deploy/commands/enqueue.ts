@@ -1,6 +1,6 @@
 // `enqueue`: look at one subject now. Brings no fact; the cause is "verify".
 import type { Config } from "../../shared/run/config.ts";
-import { openStore, whenReady } from "../../shared/run/redis.ts";
+import { openStore } from "../../shared/run/redis.ts";
 import { ClusterId } from "../../shared/subject.ts";
 import { UsageError } from "../settings.ts";
 import type { Answer } from "./output.ts";
@@ -10,8 +10,7 @@ export async function enqueue(config: Config, options: { cluster?: string; user?
   const { cluster = "", user = "" } = options;
   if (!ClusterId.safeParse(cluster).success) throw new UsageError("--cluster: a cluster id has up to 63 lower case letters, digits, - or .");
   if (user === "" || user.length > 1024) throw new UsageError("--user: 1 to 1024 characters");
-  await using store = openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
-  await whenReady(store.redis, 5_000);
+  await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const copy = await store.ledger.learn(user, { join: cluster });
   const { gen, delayMs } = await store.ledger.submit({ cluster, user }, { copy }, "verify", "binding");
   return { json: { cluster, user, generation: gen, delayMs }, text: `${cluster}/${user} is looked at ${delayMs > 0 ? `in ${Math.ceil(delayMs / 1000)} s (it failed a moment ago)` : "now"}`, exitCode: 0 };

@@ -4,7 +4,7 @@ import type { StatusRow } from "../../shared/ledger/record.ts";
 import { statusOf } from "../../shared/ledger/record.ts";
 import type { Config } from "../../shared/run/config.ts";
 import type { Store } from "../../shared/run/redis.ts";
-import { openStore, whenReady } from "../../shared/run/redis.ts";
+import { openStore } from "../../shared/run/redis.ts";
 import type { Answer } from "./output.ts";
 import { table } from "./output.ts";
 
@@ -19,8 +19,7 @@ export interface ClusterRow {
 const GATE_MS_MAX = 10 * 60_000;
 
 export async function status(config: Config, options: { cluster?: string; user?: string }): Promise<Answer> {
-  await using store = openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
-  await whenReady(store.redis, 5_000);
+  await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const { subjects, clusters } = await statusRows(store, options);
   const text = [
     table(["CLUSTER", "USER", "STATE", "GENERATION", "UPDATED", "REASON"], subjects.map((row) => [row.cluster, row.user, row.state, `${row.observedGeneration}/${row.generation}`, row.updatedAt, row.reason])),

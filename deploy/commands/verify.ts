@@ -9,7 +9,7 @@ import { Clusters } from "../../shared/kube/clusters.ts";
 import type { Identity, Subject } from "../../shared/subject.ts";
 import { canonical } from "../../shared/subject.ts";
 import type { Config } from "../../shared/run/config.ts";
-import { openStore, whenReady } from "../../shared/run/redis.ts";
+import { openStore } from "../../shared/run/redis.ts";
 import { getSecret, observe } from "../../workers/cluster.ts";
 import { headersFor, review, tokenIn } from "../../workers/ready.ts";
 import { UsageError } from "../settings.ts";
@@ -30,8 +30,7 @@ export interface Verified extends Subject {
 /** @throws UsageError when it is not said what to verify. */
 export async function verify(config: Config, options: { cluster?: string; user?: string; all?: boolean }, version: string): Promise<Answer> {
   if (!options.all && (options.cluster === undefined || options.user === undefined)) throw new UsageError("say which: --cluster and --user, or --all");
-  await using store = openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
-  await whenReady(store.redis, 5_000);
+  await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   await using clusters = await new Clusters(config.clustersDir!, { allow: config.kubeconfigAllow, userAgent: `understudy/${version} verify` }).load();
   const subjects: Verified[] = [];
   for (const cluster of options.cluster === undefined ? await store.ledger.clusters() : [options.cluster]) {

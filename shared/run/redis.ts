@@ -18,6 +18,8 @@ function connect(url: string, options: Options): Redis {
   return socket ? new Redis({ path: socket[1]!, ...options }) : new Redis(url, options);
 }
 
+const START_MS_MAX = 10_000;
+
 /** For BullMQ's Workers, whose blocking read has to outlast an outage. */
 export function workerConnection(url: string, onError: (error: Error) => void): Redis {
   const redis = connect(url, { maxRetriesPerRequest: null });
@@ -54,12 +56,18 @@ export interface Store extends AsyncDisposable {
   readonly ledger: Ledger;
 }
 
-/** Ledger and queues on one connection that fails fast. */
-export function openStore(url: string, prefix: string, timeoutMs: number, onError: (error: Error) => void): Store {
+/** Ledger and queues on one connection that fails fast. @throws Error when Redis does not answer within ten seconds. */
+export async function openStore(url: string, prefix: string, timeoutMs: number, onError: (error: Error) => void): Promise<Store> {
   const redis = quickConnection(url, timeoutMs, onError);
+  try {
+    await whenReady(redis, START_MS_MAX);
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
   const tag = tagOf(prefix);
   const open = (name: QueueName): Queue => {
-    const queue = new Queue(name, { connection: redis, prefix: tag, skipWaitingForReady: true, defaultJobOptions: KEPT });
+    const queue = new Queue(name, { connection: redis, prefix: tag, defaultJobOptions: KEPT });
     queue.on("error", onError);
     return queue;
   };

@@ -19,6 +19,10 @@ type Deletion = Extract<Step, { do: "delete" }>;
 export class Conflict extends Error {
   override readonly name = "Conflict";
 }
+/** A revoked token would be valid again, because the same pair of names makes the same JWT: the model's own refusal. */
+export class Revived extends Error {
+  override readonly name = "Revived";
+}
 /** 422: what a real API server never accepts. */
 export class Invalid extends Error {
   override readonly name = "Invalid";
@@ -36,7 +40,7 @@ export class ObjectModel {
   #version = 0;
   #uids = 0;
 
-  /** One write of a plan. @throws Conflict, Invalid; Error when a revoked token would live again. */
+  /** One write of a plan. @throws Conflict, Invalid, Revived. */
   apply(step: Write): void {
     if (step.do === "create") this.create(step.kind, step.object);
     else if (step.do === "change") this.#change(step.kind, step.object);
@@ -49,7 +53,7 @@ export class ObjectModel {
     const object = copy(given);
     checkValid(kind, object);
     const token = tokenOf(object);
-    if (token !== undefined && this.#revoked.has(token)) throw new Error(`a revoked token would live again: ${key}`);
+    if (token !== undefined && this.#revoked.has(token)) throw new Revived(`a revoked token would live again: ${key}`);
     object.metadata = { ...object.metadata, uid: `uid-${++this.#uids}`, resourceVersion: String(++this.#version) };
     this.#objects.set(key, object);
   }

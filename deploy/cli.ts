@@ -85,9 +85,9 @@ function addQuestions(program: Command): void {
   };
   const subject = (command: Command): Command => command.option("--cluster <id>", "only this cluster").option("--user <id>", "only this user");
   add("check", "ask whether everything that is needed is there: settings, Redis, sources, clusters, every right", [], async (...parts) => (await import("./commands/check.ts")).check(...parts), (command) => command);
-  add("status", "show how each subject stands", ["redisUrl"], async (...parts) => (await import("./commands/status.ts")).status(...parts), subject);
+  add("status", "show how each subject stands", ["redisUrl"], async (config, options) => (await import("./commands/status.ts")).status(config, options), subject);
   add("verify", "ask a real cluster, with the impersonator's own token, who it becomes", ["redisUrl", "clustersDir"], async (...parts) => (await import("./commands/verify.ts")).verify(...parts), (command) => subject(command).option("--all", "every subject that should be ready"));
-  add("enqueue", "look at one subject now", ["redisUrl"], async (...parts) => (await import("./commands/enqueue.ts")).enqueue(...parts), (command) => command.requiredOption("--cluster <id>", "its cluster").requiredOption("--user <id>", "its user"));
+  add("enqueue", "look at one subject now", ["redisUrl"], async (config, options) => (await import("./commands/enqueue.ts")).enqueue(config, options), (command) => command.requiredOption("--cluster <id>", "its cluster").requiredOption("--user <id>", "its user"));
 }
 
 await main(process.argv.slice(2));

@@ -1,5 +1,5 @@
 // Who holds which binding, as the watches last told it: the indexes behind grants and candidates. Plain memory; sources.ts fills it.
-import type { Told } from "../shared/ledger/ledger.ts";
+import type { Told } from "../shared/ledger/told.ts";
 import type { Candidate, Grant, UserObject } from "../shared/subject.ts";
 import type { Binding, BindingKind, ProviderFacts, SourceKind } from "./rancher.ts";
 

@@ -1,5 +1,6 @@
 // One complete read of all sources into the ledger, by difference, the removal of what the lists lack included. Only after it does the ledger count as whole.
-import type { Ledger, Told } from "../shared/ledger/ledger.ts";
+import type { Ledger } from "../shared/ledger/ledger.ts";
+import type { Told } from "../shared/ledger/told.ts";
 import type { SubjectRecord, UserRecord } from "../shared/ledger/record.ts";
 import type { Log } from "../shared/run/log.ts";
 import type { Grant, Subject } from "../shared/subject.ts";

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { UserObject, ValueKey } from "../shared/subject.ts";
-import { EXTRA_KEYS, canonical } from "../shared/subject.ts";
+import { ClusterId, EXTRA_KEYS, ID_LENGTH_MAX, canonical } from "../shared/subject.ts";
 
 export const SOURCES = ["clusterroletemplatebindings", "projectroletemplatebindings", "globalrolebindings", "users", "userattributes"] as const;
 export type SourceKind = (typeof SOURCES)[number];
@@ -38,10 +38,12 @@ export function readBinding(kind: BindingKind, object: unknown, globalRoles: rea
   const at = { id: `${kind}:${name}`, rv: metadata.resourceVersion };
   if (metadata.deletionTimestamp) return { ...at, gone: true };
   const scope = scopeOf(kind, parsed.data);
+  if ("cluster" in scope && scope.cluster !== undefined && !ClusterId.safeParse(scope.cluster).success) return { ...at, refused: "its cluster is no cluster id" };
   if ("refused" in scope) return { ...at, refused: scope.refused };
   if (kind === "globalrolebindings" && !globalRoles.includes(parsed.data.globalRoleName ?? "")) return { ...at, waiting: "its global role is not one of UNDERSTUDY_GLOBAL_ROLES" };
   const user = userName || undefined;
   const group = groupPrincipalName || groupName || undefined;
+  if ((user ?? group ?? "").length > ID_LENGTH_MAX) return { ...at, refused: `its user or group is longer than ${ID_LENGTH_MAX} characters` };
   if (user && group) return { ...at, refused: "it names both a user and a group" };
   const binding = { ...at, kind: SHORT[kind], name, cluster: scope.cluster };
   if (user) return { ...at, binding: { ...binding, holder: { user } } };

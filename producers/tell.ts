@@ -1,5 +1,6 @@
 // What the watches and the hook have noticed → the ledger. Every way in ends in submit: the fact first, then the job. Decides nothing.
-import type { Learned, Ledger, Submission, Submitted, Told } from "../shared/ledger/ledger.ts";
+import type { Ledger, Submitted } from "../shared/ledger/ledger.ts";
+import type { Learned, Submission, Told } from "../shared/ledger/told.ts";
 import type { UserRecord } from "../shared/ledger/record.ts";
 import type { Cause, QueueName } from "../shared/jobs.ts";
 import type { Candidate, Subject } from "../shared/subject.ts";

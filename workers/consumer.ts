@@ -80,7 +80,7 @@ async function work(job: Job, token: string, cancelled: AbortSignal, queue: Queu
   }
   const run: Run = { subject, me: randomBytes(16).toString("hex"), signal: cancelled, client, unknownWrite: false, stamp: "", wrote: false, before: undefined, steps: [] };
   try {
-    return count(await bench.gateOf(subject.cluster).pass(() => attempt(run, job, bench)));
+    return count(await bench.gateOf(subject.cluster).pass(queue, () => attempt(run, job, bench)));
   } catch (error) {
     const end = await afterError(error, run, job, token, bench);
     count(end.result);
@@ -111,16 +111,20 @@ async function attempt(run: Run, job: Job, bench: Workbench): Promise<PassResult
   run.signal = AbortSignal.any([hold.signal, run.signal]);
   try {
     const outcome = await bench.gateOf(subject.cluster).calls(() => reconcile(run, taken, bench));
-    return report(outcome, run, job, Math.round(performance.now() - began), taken.read.now, bench);
+    return await report(outcome, run, job, Math.round(performance.now() - began), taken.read.now, bench);
   } finally {
     hold.release();
   }
 }
 
-function report(outcome: Outcome, run: Run, job: Job, ms: number, now: number, bench: Workbench): PassResult {
+async function report(outcome: Outcome, run: Run, job: Job, ms: number, now: number, bench: Workbench): Promise<PassResult> {
   const fields = { ...run.subject, cause: (job.data as JobData).cause, ms };
   if (outcome.kind === "incomplete") throw new NotNow("incomplete", IMPORT_WAIT_MS);
-  if (outcome.kind === "pending") bench.log.parked(fields);
+  if (outcome.kind === "pending") {
+    bench.log.parked({ ...fields, reason: outcome.reason, steps: run.steps });
+    // Kept as this job's next one; a filled token wakes the subject by itself.
+    if (outcome.againMs !== undefined) await bench.ledger.wake(run.subject, "verify", "binding", outcome.againMs);
+  }
   if (outcome.kind !== "settled") return outcome.kind;
   if (!run.wrote && outcome.result === "ready") {
     bench.log.unchanged(fields);

@@ -22,6 +22,8 @@ import { proveReady, tokenIn } from "./ready.ts";
 /** How long a pass may be old when it writes: shorter than the lock, on this process' own monotonic clock. */
 const PASS_MS_MAX = 10_000;
 const PASSES_MAX = 4;
+/** What was not proved within two seconds is asked again after this. */
+const UNPROVED_MS = 1_000;
 
 export interface Run {
   readonly subject: Subject;
@@ -48,7 +50,9 @@ export interface Settings {
 }
 export type Outcome =
   | { readonly kind: "settled"; readonly result: Settlement["result"]; readonly reason: string; readonly changedAt: number }
-  | { readonly kind: "pending" | "lost" | "newer" | "incomplete" };
+  /** Parked; `againMs`: nothing else will wake it. */
+  | { readonly kind: "pending"; readonly reason: string; readonly againMs: number | undefined }
+  | { readonly kind: "lost" | "newer" | "incomplete" };
 
 /** Makes the cluster equal to what the ledger says of this subject. @throws TerminalError, WaitError, or an error to be retried. */
 export async function reconcile(run: Run, taken: { readonly takeover: boolean; readonly read: Read }, settings: Settings): Promise<Outcome> {
@@ -91,7 +95,7 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   const proved = await prove(run, settings, wanted!, after, read.record);
   if (proved.kind === "pending") {
     const verdict = await settings.ledger.park(run.subject, run.me, read.record, proved.reason, proved.applied);
-    return { kind: verdict === "ok" ? "pending" : verdict };
+    return verdict === "ok" ? proved : { kind: verdict };
   }
   const reasons = [decision.dropped.length > 0 && `left out: ${decision.dropped.join("; ")}`, read.record.restored && "restored from the role"].filter(Boolean);
   return settle(run, settings, read.record, { result: "ready", reason: reasons.join("; ").slice(0, 1000), applied: proved.applied, next: decision.next });
@@ -147,20 +151,22 @@ function note(run: Run, settings: Settings, state: Pass, step: Extract<Step, { k
   if (step.kind === "ServiceAccount" && step.do === "change") state.rotated = true;
 }
 
+type Proof = { readonly kind: "ready"; readonly applied: Applied } | { readonly kind: "pending"; readonly reason: string; readonly againMs: number | undefined; readonly applied: Applied };
+
 /** What was written is proved with the impersonator's own token. Nobody waits here for a token: the fill watch wakes the subject. */
-async function prove(run: Run, settings: Settings, wanted: Wanted, seen: Seen, record: SubjectRecord): Promise<{ kind: "ready" | "pending"; reason: string; applied: Applied }> {
+async function prove(run: Run, settings: Settings, wanted: Wanted, seen: Seen, record: SubjectRecord): Promise<Proof> {
   const rules = rulesFor(wanted.identity, wanted.profile);
-  if (!run.wrote && record.result === "ready") return { kind: "ready", reason: "", applied: appliedFrom(wanted, seen) };
+  if (!run.wrote && record.result === "ready") return { kind: "ready", applied: appliedFrom(wanted, seen) };
   const witness = run.wrote ? witnessOf(run.before!.role?.rules, rules) : (record.applied?.witness ?? wholeWitness(rules));
   const applied = appliedFrom(wanted, seen, witness);
   const { name, uid } = applied.secret;
   // A Secret that this run made is hardly filled yet.
   const fresh = run.before?.secrets.every((secret) => secret.metadata!.uid !== uid) ?? false;
   const token = tokenIn(seen.secrets.find((secret) => secret.metadata!.name === name)) ?? (fresh ? undefined : tokenIn(await getSecret(run.client, name, run.signal)));
-  if (token === undefined) return { kind: "pending", reason: "the token controller has not filled its Secret yet", applied };
-  if (!(await proveReady(run.client, token, run.subject.user, witness, run.signal))) return { kind: "pending", reason: "the API server does not see the change yet", applied };
+  if (token === undefined) return { kind: "pending", reason: "the token controller has not filled its Secret yet", againMs: undefined, applied };
+  if (!(await proveReady(run.client, token, run.subject.user, witness, run.signal))) return { kind: "pending", reason: "the API server does not see the change yet", againMs: UNPROVED_MS, applied };
   await pause(settings.readySettleMs, run.signal);
-  return { kind: "ready", reason: "", applied: appliedFrom(wanted, seen) };
+  return { kind: "ready", applied: appliedFrom(wanted, seen) };
 }
 
 async function settleAbsent(run: Run, settings: Settings, record: SubjectRecord, decision: Exclude<Decision, { kind: "present" }>): Promise<Outcome> {

@@ -5,29 +5,15 @@ import type { JobsOptions } from "bullmq";
 import type { Redis } from "ioredis";
 import type { Cause, QueueName } from "../jobs.ts";
 import { LOOKING_CAUSES, jobFor } from "../jobs.ts";
-import type { Candidate, Grant, LoginGrant, Subject, UserObject, ValueKey } from "../subject.ts";
+import type { Subject } from "../subject.ts";
 import { subjectKey, subjectOf } from "../subject.ts";
 import type { Applied, SubjectRecord, UserRecord } from "./record.ts";
 import { fieldsOf, recordOf, userRecordOf } from "./record.ts";
 import type { ScriptName } from "./scripts.ts";
 import { runScript } from "./scripts.ts";
+import type { Learned, Submission } from "./told.ts";
+import { packLearned, packSubmission } from "./told.ts";
 
-/** A binding as a source tells it: `live` undefined = it is gone, as of `rv` (the resourceVersion of the binding, of its end, or of the list that lacks it). */
-export interface Told<T> {
-  readonly id: string;
-  readonly rv: string;
-  readonly live: WithoutId<T> | undefined;
-}
-type WithoutId<T> = T extends unknown ? Omit<T, "id"> : never;
-/** What is submitted for a subject. `whole`: the versions of a restored management cluster count although they are lower. */
-export interface Submission {
-  readonly grants?: readonly Told<Grant>[];
-  readonly candidates?: readonly Told<Candidate>[];
-  readonly login?: Pick<LoginGrant, "at" | "end">;
-  readonly endLogin?: number;
-  readonly copy?: UserRecord;
-  readonly whole?: boolean;
-}
 /** `delayMs` -1: nothing changed, no job. */
 export interface Submitted {
   readonly gen: number;
@@ -51,16 +37,6 @@ export interface Settlement {
   readonly applied: Applied | undefined;
   readonly next: number;
 }
-/** What a source says of a user; see learn.lua. */
-export interface Learned {
-  readonly user?: { readonly rv: string; readonly live: UserObject | null };
-  readonly whole?: boolean;
-  readonly values?: readonly { readonly provider: string; readonly key: ValueKey; readonly at: number; readonly list: readonly string[] }[];
-  readonly attribute?: readonly { readonly provider: string; readonly at: number; readonly hash: string; readonly values: readonly (readonly [ValueKey, readonly string[]])[] }[];
-  readonly drop?: { readonly provider: string; readonly at: number };
-  readonly join?: string;
-}
-
 /** A queue as the ledger needs it: BullMQ's own `add`. */
 export interface Waker {
   add(name: string, data: unknown, opts: JobsOptions): Promise<unknown>;
@@ -99,13 +75,7 @@ export class Ledger {
 
   /** S1 alone. */
   async store(subject: Subject, told: Submission, cause: Cause): Promise<Submitted> {
-    const pack = (list: readonly Told<object>[] = []) => list.map(({ id, rv, live }) => [id, rv, live ? JSON.stringify(live) : ""]);
-    const { copy } = told;
-    const body = {
-      subject: subjectKey(subject), cluster: subject.cluster, stamp: randomBytes(8).toString("hex"),
-      looks: LOOKING_CAUSES.has(cause), orphan: cause === "orphan", whole: told.whole ?? false, grants: pack(told.grants), candidates: pack(told.candidates), login: told.login, endLogin: told.endLogin,
-      copy: copy && { n: copy.n, json: JSON.stringify(copy.facts), spoke: Object.keys(copy.facts.providers).length > 0 },
-    };
+    const body = { ...packSubmission(told), subject: subjectKey(subject), cluster: subject.cluster, stamp: randomBytes(8).toString("hex"), looks: LOOKING_CAUSES.has(cause), orphan: cause === "orphan" };
     const keys = [this.#rec(subject), this.#key("due"), this.#key("subjects", subject.cluster), this.#key("clusters"), this.#key("rv")];
     const answer = (await this.#run("submit", keys, [JSON.stringify(body)])) as [number | string, number, number];
     if (answer[0] === "version") return { gen: 0, delayMs: -1, loginStored: false };
@@ -214,12 +184,7 @@ export class Ledger {
 
   /** Merges what is said of a user, and returns all that is known. */
   async learn(user: string, said: Learned): Promise<UserRecord> {
-    const body = {
-      user: said.user && { rv: said.user.rv, json: JSON.stringify(said.user.live) }, whole: said.whole ?? false, drop: said.drop, join: said.join,
-      values: said.values?.map(({ provider, key, at, list }) => [provider, key, at, JSON.stringify(list)]),
-      attribute: said.attribute?.map(({ provider, at, hash, values }) => [provider, at, hash, values.map(([key, list]) => [key, JSON.stringify(list)])]),
-    };
-    return userRecordOf(fieldsOf((await this.#run("learn", [this.#key("user", user)], [JSON.stringify(body)])) as unknown[]));
+    return userRecordOf(fieldsOf((await this.#run("learn", [this.#key("user", user)], [JSON.stringify(packLearned(said))])) as unknown[]));
   }
   async userRecord(user: string): Promise<UserRecord> {
     return userRecordOf(new Map(Object.entries(await this.redis.hgetall(this.#key("user", user)))));

@@ -21,3 +21,12 @@ local function foreign_version(key)
   local v = redis.call('HGET', key, 'v')
   return v and v ~= VERSION
 end
+-- A minute after its removal a login grant is gone for good, and with it why the user was entitled: only a new login brings them back.
+local function forget_dropped_login(key, now)
+  local drop = num(key, 'loginDrop')
+  if drop == 0 or drop > now then return end
+  redis.call('HDEL', key, 'loginAt', 'loginEnd', 'loginDrop')
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, 2) == 'e:' then redis.call('HDEL', key, field) end
+  end
+end

@@ -8,6 +8,7 @@ local a = cjson.decode(ARGV[1])
 if foreign_version(rec) then return {'version'} end
 local now = now_ms()
 local exists = redis.call('EXISTS', rec) == 1
+forget_dropped_login(rec, now)
 local changed = a.looks == true
 local stored = 0
 if not exists and not changed and #a.grants == 0 and not a.login then return {0, -1, 0} end

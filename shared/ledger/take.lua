@@ -18,6 +18,7 @@ local confirmed = redis.call('HGET', rec, 'conf') == run
 if num(rec, 'obs') >= num(rec, 'gen') and redis.call('HEXISTS', rec, 'taken') == 0 and confirmed and (next_at == 0 or now < next_at) then return {'done'} end
 -- An owner that never released may still have a write in hand; after a loss of Redis nobody knows.
 if owner ~= '' or not confirmed then redis.call('HSET', rec, 'taken', '1') end
+forget_dropped_login(rec, now)
 redis.call('HSET', rec, 'owner', me, 'until', int(now + tonumber(ARGV[2])))
 local out = {'go', redis.call('HEXISTS', rec, 'taken'), redis.call('GET', KEYS[3]) == run and 1 or 0, int(now)}
 for _, part in ipairs(redis.call('HGETALL', rec)) do out[#out + 1] = part end

@@ -65,35 +65,35 @@ const users = list.transform((pairs, context) => {
   return found;
 });
 
-/** Setting → its schema, default and a line of documentation; README's table is this one (test/docs.test.ts). */
+/** Setting → its schema, what stands in while it is unset, and a line of documentation; README's table is this one (test/docs.test.ts). */
 export const SETTINGS = {
   UNDERSTUDY_REDIS_URL: { schema: z.string().regex(/^(redis|rediss|unix):\/\/\S+$/, "write redis://host:6379, rediss://… or unix:///path/redis.sock").optional(), about: "the Redis that holds ledger and queues; `dev` starts its own without it" },
-  UNDERSTUDY_REDIS_PREFIX: { schema: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/, "up to 32 letters, digits, - or _").default("understudy"), about: "prefix of every Redis key" },
+  UNDERSTUDY_REDIS_PREFIX: { schema: z.string().regex(/^[A-Za-z0-9_-]{1,32}$/, "up to 32 letters, digits, - or _"), fallback: "understudy", about: "prefix of every Redis key" },
   UNDERSTUDY_SOURCE: { schema: z.enum(["rancher", "logins"]).optional(), about: "where grants come from; `rancher` when a management kubeconfig is given, else `logins`" },
   UNDERSTUDY_MANAGEMENT_KUBECONFIG: { schema: z.string().min(1).optional(), about: "path of the management cluster's kubeconfig" },
   UNDERSTUDY_CLUSTERS_DIR: { schema: z.string().min(1).optional(), about: "folder of kubeconfigs, one a downstream cluster; the file name is its id; followed while running" },
-  UNDERSTUDY_HOOK_LISTEN: { schema: z.string().default("127.0.0.1:8400").transform(listen), about: "address of the login hook (producer)" },
-  UNDERSTUDY_HOOK_SECRETS: { schema: secrets.default([]), about: "secrets of the login hook, a comma list for rotation; `whsec_<base64>` or plain text" },
-  UNDERSTUDY_DASHBOARD_LISTEN: { schema: z.string().default("127.0.0.1:8401").transform(listen), about: "address of the dashboard" },
-  UNDERSTUDY_DASHBOARD_USERS: { schema: users.default(new Map()), about: "`name:password` pairs; needed unless the dashboard listens on loopback" },
-  UNDERSTUDY_OPS_LISTEN: { schema: z.string().default("127.0.0.1:8402").transform(listen), about: "address of `/livez`, `/readyz` and `/metrics`" },
-  UNDERSTUDY_PROFILE: { schema: z.enum(["strict", "rancher"]).default("strict"), about: "`rancher` adds the two extras that Rancher's own proxy sends, with any value" },
-  UNDERSTUDY_FACTS: { schema: z.enum(["newest", "userattribute"]).default("newest"), about: "`userattribute` ignores groups and extras of logins" },
-  UNDERSTUDY_INSTALL: { schema: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/, "up to 32 lower case letters, digits or -").default("understudy"), about: "whose the objects are, where several installations share a cluster" },
-  UNDERSTUDY_GLOBAL_ROLES: { schema: list.default(["admin"]), about: "global roles whose holders get an impersonator at login on every cluster" },
-  UNDERSTUDY_DENY_PREFIXES: { schema: list.default([...DEFAULT_DENY_PREFIXES]), about: "user ids and groups with these prefixes are refused" },
-  UNDERSTUDY_GROUPS_MAX: { schema: whole(1, 5000).default(500), about: "more groups than this are refused, never cut off" },
-  UNDERSTUDY_REMOVALS_MAX: { schema: percent.default(0.2), about: "share of a cluster's subjects that one import or resync may remove" },
-  UNDERSTUDY_LOGIN_GRANT: { schema: z.string().default("30d").transform(duration).pipe(z.number().min(1000, "at least 1s")), about: "how long a login keeps an impersonator that has no binding of its own" },
-  UNDERSTUDY_RESYNC: { schema: z.string().default("30m").transform(duration).pipe(z.number().min(1000, "at least 1s")), about: "how often each cluster is compared with the ledger" },
-  UNDERSTUDY_READY_SETTLE: { schema: z.string().default("0").transform(duration).pipe(z.number().max(10_000, "at most 10s")), about: "extra wait before `ready`; 250ms behind several API servers" },
-  UNDERSTUDY_KUBECONFIG_ALLOW: { schema: list.default([]).pipe(z.array(z.enum(ALLOWANCES, `one of ${ALLOWANCES.join(", ")}`))), about: "what kubeconfigs may use besides data: exec, authProvider, files, insecure, proxy, http" },
-  UNDERSTUDY_CONCURRENCY: { schema: whole(1, 1000).default(16), about: "subjects that one worker process works on at once, in each queue" },
+  UNDERSTUDY_HOOK_LISTEN: { schema: z.string().transform(listen), fallback: "127.0.0.1:8400", about: "address of the login hook (producer)" },
+  UNDERSTUDY_HOOK_SECRETS: { schema: secrets, fallback: "", about: "secrets of the login hook, a comma list for rotation; `whsec_<base64>` or plain text" },
+  UNDERSTUDY_DASHBOARD_LISTEN: { schema: z.string().transform(listen), fallback: "127.0.0.1:8401", about: "address of the dashboard" },
+  UNDERSTUDY_DASHBOARD_USERS: { schema: users, fallback: "", about: "`name:password` pairs; needed unless the dashboard listens on loopback" },
+  UNDERSTUDY_OPS_LISTEN: { schema: z.string().transform(listen), fallback: "127.0.0.1:8402", about: "address of `/livez`, `/readyz` and `/metrics`" },
+  UNDERSTUDY_PROFILE: { schema: z.enum(["strict", "rancher"]), fallback: "strict", about: "`rancher` adds the two extras that Rancher's own proxy sends, with any value" },
+  UNDERSTUDY_FACTS: { schema: z.enum(["newest", "userattribute"]), fallback: "newest", about: "`userattribute` ignores groups and extras of logins" },
+  UNDERSTUDY_INSTALL: { schema: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/, "up to 32 lower case letters, digits or -"), fallback: "understudy", about: "whose the objects are, where several installations share a cluster" },
+  UNDERSTUDY_GLOBAL_ROLES: { schema: list, fallback: "admin", about: "global roles whose holders get an impersonator at login on every cluster" },
+  UNDERSTUDY_DENY_PREFIXES: { schema: list, fallback: DEFAULT_DENY_PREFIXES.join(","), about: "user ids and groups with these prefixes are refused" },
+  UNDERSTUDY_GROUPS_MAX: { schema: whole(1, 5000), fallback: "500", about: "more groups than this are refused, never cut off" },
+  UNDERSTUDY_REMOVALS_MAX: { schema: percent, fallback: "20%", about: "share of a cluster's subjects that one import or resync may remove" },
+  UNDERSTUDY_LOGIN_GRANT: { schema: z.string().transform(duration).pipe(z.number().min(1000, "at least 1s")), fallback: "30d", about: "how long a login keeps an impersonator that has no binding of its own" },
+  UNDERSTUDY_RESYNC: { schema: z.string().transform(duration).pipe(z.number().min(1000, "at least 1s")), fallback: "30m", about: "how often each cluster is compared with the ledger" },
+  UNDERSTUDY_READY_SETTLE: { schema: z.string().transform(duration).pipe(z.number().max(10_000, "at most 10s")), fallback: "0", about: "extra wait before `ready`; 250ms behind several API servers" },
+  UNDERSTUDY_KUBECONFIG_ALLOW: { schema: list.pipe(z.array(z.enum(ALLOWANCES, `one of ${ALLOWANCES.join(", ")}`))), fallback: "", about: "what kubeconfigs may use besides data: exec, authProvider, files, insecure, proxy, http" },
+  UNDERSTUDY_CONCURRENCY: { schema: whole(1, 1000), fallback: "16", about: "subjects that one worker process works on at once, in each queue" },
   UNDERSTUDY_TOKEN_MODE: { schema: laterOnly("secret"), about: "`secret`; `request` is not there yet" },
   UNDERSTUDY_ADOPT: { schema: laterOnly("false"), about: "`false`; taking over Rancher's objects is not there yet" },
   UNDERSTUDY_CREDENTIALS_LISTEN: { schema: laterOnly("off"), about: "`off`; the credentials listener is not there yet" },
-  LOG_LEVEL: { schema: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info"), about: "pino's level; logs go to stderr" },
-} as const satisfies Record<string, { schema: z.ZodType; about: string }>;
+  LOG_LEVEL: { schema: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]), fallback: "info", about: "pino's level; logs go to stderr" },
+} as const satisfies Record<string, { schema: z.ZodType; fallback?: string; about: string }>;
 type Name = keyof typeof SETTINGS;
 const NAMES = Object.keys(SETTINGS) as Name[];
 
@@ -101,15 +101,18 @@ const NAMES = Object.keys(SETTINGS) as Name[];
 export function configFrom(environment: Readonly<Record<string, string | undefined>>): { config: Config } | { problems: string[] } {
   const problems = unknownNames(environment);
   const given: Record<string, string> = {};
-  for (const name of NAMES) if (environment[name] !== undefined && environment[name] !== "") given[name] = environment[name];
+  for (const name of NAMES) {
+    const setting: { schema: z.ZodType; fallback?: string } = SETTINGS[name];
+    const value = environment[name] || setting.fallback;
+    if (value !== undefined) given[name] = value;
+  }
+  if (given["UNDERSTUDY_SOURCE"] === "rancher" && given["UNDERSTUDY_MANAGEMENT_KUBECONFIG"] === undefined) problems.push("UNDERSTUDY_SOURCE: rancher needs UNDERSTUDY_MANAGEMENT_KUBECONFIG");
   const shape = Object.fromEntries(NAMES.map((name) => [name, SETTINGS[name].schema])) as { [N in Name]: (typeof SETTINGS)[N]["schema"] };
   const parsed = z.object(shape).safeParse(given);
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => `${String(issue.path[0])}: ${issue.message}`));
   if (!parsed.success || problems.length > 0) return { problems: [...new Set(problems)] };
   const s = parsed.data;
   const source = s.UNDERSTUDY_SOURCE ?? (s.UNDERSTUDY_MANAGEMENT_KUBECONFIG ? "rancher" : "logins");
-  if (source === "rancher" && !s.UNDERSTUDY_MANAGEMENT_KUBECONFIG) problems.push("UNDERSTUDY_SOURCE: rancher needs UNDERSTUDY_MANAGEMENT_KUBECONFIG");
-  if (problems.length > 0) return { problems };
   return {
     config: {
       redisUrl: s.UNDERSTUDY_REDIS_URL, redisPrefix: s.UNDERSTUDY_REDIS_PREFIX, source, managementKubeconfig: s.UNDERSTUDY_MANAGEMENT_KUBECONFIG, clustersDir: s.UNDERSTUDY_CLUSTERS_DIR,

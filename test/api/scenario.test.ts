@@ -1,5 +1,4 @@
 // The main job, one row of the promise after the other, on real API servers with three worker processes.
-import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { House } from "../support/house.ts";
 import { assertActsAsExactly, assertGone, callsSince, writesOf } from "../support/impersonator.ts";

@@ -1,7 +1,7 @@
 // learn: a UserAttribute beside logins. What it repeats is no news; what it changes or leaves out counts at its own time.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Learned } from "../../shared/ledger/ledger.ts";
+import type { Learned } from "../../shared/ledger/told.ts";
 import { benchOn, redisForFile } from "../support/ledger.ts";
 
 const { redis } = await redisForFile();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Learned } from "../../shared/ledger/ledger.ts";
+import type { Learned } from "../../shared/ledger/told.ts";
 import type { ProviderValues, UserObject, ValueKey } from "../../shared/subject.ts";
 import { VALUE_KEYS } from "../../shared/subject.ts";
 import { toldGrant, alice, benchOn, redisForFile } from "../support/ledger.ts";

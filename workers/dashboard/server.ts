@@ -12,11 +12,10 @@ import type { Config } from "../../shared/run/config.ts";
 import { isLoopback, listen, openHttp, problem } from "../../shared/run/http.ts";
 import type { Log } from "../../shared/run/log.ts";
 import type { Store } from "../../shared/run/redis.ts";
-import { openStore, whenReady } from "../../shared/run/redis.ts";
+import { openStore } from "../../shared/run/redis.ts";
 
 const BOARD = "/queues";
 const REDIS_TIMEOUT_MS = 5_000;
-const START_MS = 10_000;
 
 /** What a person may want to know of a queue. */
 const ABOUT: Readonly<Record<QueueName, string>> = {
@@ -32,8 +31,7 @@ export async function startDashboard(config: Config, log: Log, version: string):
     throw new Error(`the dashboard would be open to everybody who reaches ${dashboardListen.host}: set UNDERSTUDY_DASHBOARD_USERS, or let UNDERSTUDY_DASHBOARD_LISTEN name 127.0.0.1`);
   }
   await using started = new AsyncDisposableStack();
-  const store = started.use(openStore(config.redisUrl!, config.redisPrefix, REDIS_TIMEOUT_MS, (err) => log.redisTrouble({ err })));
-  await whenReady(store.redis, START_MS);
+  const store = started.use(await openStore(config.redisUrl!, config.redisPrefix, REDIS_TIMEOUT_MS, (err) => log.redisTrouble({ err })));
   const app = openHttp(log);
   started.defer(() => app.close());
   await guard(app, dashboardUsers);
@@ -85,7 +83,9 @@ const isLoopbackHost = (host: string | undefined): boolean => /^(?:localhost|127
 
 /** Asks the plugin, which sets the challenge; the answer is ours. */
 function isAuthenticated(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
-  return new Promise((resolve) => void app.basicAuth.call(app, request, reply, (error?: Error) => resolve(error === undefined)));
+  return new Promise((resolve) => {
+    app.basicAuth.call(app, request, reply, (error?: Error) => resolve(error === undefined));
+  });
 }
 
 /** Takes as long for an unknown name as for a wrong password. */
@@ -106,9 +106,9 @@ function board({ queues }: Store, log: Log): FastifyPluginCallback {
   });
   // Its own answer tells the error's text.
   serverAdapter.setErrorHandler((error) => {
-    const { statusCode: status = 500 } = error as { statusCode?: number };
-    if (status >= 500) log.requestFailed({ err: error, route: BOARD });
-    return { status: status as 500, body: { error: { key: "ERRORS.INTERNAL_SERVER_ERROR" } } };
+    const { statusCode = 500 } = error as { statusCode?: number };
+    if (statusCode >= 500) log.requestFailed({ err: error, route: BOARD });
+    return { status: statusCode >= 500 ? 500 : 400, body: { error: { key: "ERRORS.INTERNAL_SERVER_ERROR" } } };
   });
   return serverAdapter.registerPlugin();
 }

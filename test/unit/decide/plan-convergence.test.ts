@@ -131,7 +131,7 @@ function assertExactly(model: ObjectModel, goal: Wanted): void {
 }
 
 const roleIsRight = (rules: V1PolicyRule[] | undefined, goal: Wanted): boolean => sameRules(rules, rulesFor(goal.identity, goal.profile));
-const runs = { numRuns: 150 };
+const runs = { numRuns: 100 };
 
 test("from any state a pass ends with exactly the wanted impersonator, and the next one finds nothing to do", () => {
   fc.assert(fc.property(anyWanted, aStart, fc.boolean(), (goal, start, takeover) => {
@@ -142,7 +142,7 @@ test("from any state a pass ends with exactly the wanted impersonator, and the n
     assert.deepEqual(carryOut(model, name, goal, aPass({ nonce: "n2" })), []);
     model.collect();
     assertExactly(model, goal);
-  }), { numRuns: 300 });
+  }), { numRuns: 200 });
 });
 
 test("each single damage is mended, whatever else stands", () => {

@@ -1,0 +1,50 @@
+// What a test may know of a running house, by public faces only: that a change is settled, what was called meanwhile, what a metric says.
+import type { StatusRow } from "../../shared/ledger/record.ts";
+import type { ApiServer } from "../apiserver/start.ts";
+import type { House, Process } from "./house.ts";
+import { type Called, callsSince } from "./impersonator.ts";
+import { waitUntil } from "./wait-until.ts";
+
+const DEADLINE_MS = 60_000;
+
+/** Does something that changes a subject, and waits until that change is settled: the state that it had before does not count. */
+export async function settledAfter(
+  house: House,
+  where: { readonly clusters: readonly string[]; readonly user: string; readonly state?: StatusRow["state"] },
+  act: () => Promise<unknown>,
+): Promise<StatusRow[]> {
+  const { clusters, user, state = "ready" } = where;
+  const before = await Promise.all(clusters.map(async (cluster) => (await house.row(cluster, user))?.generation ?? 0));
+  await act();
+  return Promise.all(clusters.map((cluster, i) => house.waitFor(cluster, user, state, { generation: before[i]! + 1, deadlineMs: DEADLINE_MS })));
+}
+
+/** Every call of our processes to this cluster meanwhile. */
+export async function callsDuring(server: ApiServer, act: () => Promise<unknown>): Promise<Called[]> {
+  const { position } = await callsSince(server, 0);
+  await act();
+  return (await callsSince(server, position)).calls;
+}
+
+/** A metric summed over processes and over all labels that are not named. */
+export async function metricOf(processes: readonly Process[], name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+  const texts = await Promise.all(processes.map(async ({ started }) => (await fetch(`${started["ops"]}/metrics`)).text()));
+  const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
+  const lines = texts.flatMap((text) => text.split("\n")).filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+  return lines.filter((line) => wanted.every((label) => line.includes(label))).reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
+}
+
+/** Sends a login until it is answered `ready`: what entitles to it may not have reached the producer yet, and then nothing is stored. */
+export async function loggedIn(house: House, ...login: Parameters<House["login"]>): Promise<Record<string, unknown>> {
+  return waitUntil(
+    `${login[0]} is logged in`,
+    async () => {
+      const { status, body } = await house.login(...login);
+      return status === 200 ? body : undefined;
+    },
+    { deadlineMs: DEADLINE_MS },
+  );
+}
+
+/** The middle one. */
+export const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;

@@ -17,8 +17,13 @@ const { version } = JSON.parse(readFileSync(new URL("../package.json", import.me
 export async function main(argv: readonly string[]): Promise<void> {
   const program = new Command("understudy")
     .description("One Kubernetes service account per person, which may act as that person and as nobody else.")
-    .version(version).exitOverride().showSuggestionAfterError()
-    .addHelpText("after", "\nSettings are environment variables (UNDERSTUDY_…); README.md lists them. Exit codes: 0 ok, 1 error, 2 usage, 3 not as it should be.");
+    .version(version)
+    .exitOverride()
+    .showSuggestionAfterError()
+    .addHelpText(
+      "after",
+      "\nSettings are environment variables (UNDERSTUDY_…); README.md lists them. Exit codes: 0 ok, 1 error, 2 usage, 3 not as it should be.",
+    );
   addProcesses(program);
   addQuestions(program);
   try {
@@ -32,7 +37,12 @@ export async function main(argv: readonly string[]): Promise<void> {
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // commander has printed it
   if (error instanceof UsageError) {
-    process.stderr.write(`${error.message.split("\n").map((line) => `understudy: ${line}`).join("\n")}\n`);
+    process.stderr.write(
+      `${error.message
+        .split("\n")
+        .map((line) => `understudy: ${line}`)
+        .join("\n")}\n`,
+    );
     return 2;
   }
   process.stderr.write(`understudy: ${withoutSecrets(error instanceof Error ? error.message : String(error))}\n`);
@@ -43,15 +53,34 @@ type Start = (config: Config, log: Log, version: string) => Promise<AsyncDisposa
 
 function addProcesses(program: Command): void {
   const add = (name: string, about: string, needs: readonly (keyof Config)[], start: Start): void => {
-    program.command(name).description(about).action(() => runProcess(name, needs, start));
+    program
+      .command(name)
+      .description(about)
+      .action(() => runProcess(name, needs, start));
   };
-  add("worker", "work on the queues: make each cluster equal to what the ledger says", ["redisUrl", "clustersDir"], async (...parts) => (await import("../workers/main.ts")).startWorker(...parts));
-  add("producer", "watch the sources and listen for logins: write facts, wake subjects", ["redisUrl", "clustersDir"], async (...parts) => (await import("../producers/main.ts")).startProducer(...parts));
-  add("dashboard", "show the queues (bull-board, read-only)", ["redisUrl"], async (...parts) => (await import("../workers/dashboard/server.ts")).startDashboard(...parts));
-  program.command("dev").description("everything in one process with a Redis of its own, on the clusters of UNDERSTUDY_CLUSTERS_DIR")
+  add("worker", "work on the queues: make each cluster equal to what the ledger says", ["redisUrl", "clustersDir"], async (...parts) =>
+    (await import("../workers/main.ts")).startWorker(...parts),
+  );
+  add("producer", "watch the sources and listen for logins: write facts, wake subjects", ["redisUrl", "clustersDir"], async (...parts) =>
+    (await import("../producers/main.ts")).startProducer(...parts),
+  );
+  add("dashboard", "show the queues (bull-board, read-only)", ["redisUrl"], async (...parts) =>
+    (await import("../workers/dashboard/server.ts")).startDashboard(...parts),
+  );
+  program
+    .command("dev")
+    .description("everything in one process with a Redis of its own, on the clusters of UNDERSTUDY_CLUSTERS_DIR")
     .option("--once", "stop when all is settled, print a summary and exit 0 only if all are ready")
     .addOption(outputOption())
-    .action(async (options: { once?: boolean; output: "text" | "json" }) => (await import("./embedded/dev.ts")).startDev({ environment: process.env, version, once: options.once ?? false, output: options.output, onStop: stopOnSignal }));
+    .action(async (options: { once?: boolean; output: "text" | "json" }) =>
+      (await import("./embedded/dev.ts")).startDev({
+        environment: process.env,
+        version,
+        once: options.once ?? false,
+        output: options.output,
+        onStop: stopOnSignal,
+      }),
+    );
 }
 
 /** Starts a long-running process; a signal stops it in reverse order within half a minute. */
@@ -76,7 +105,13 @@ const outputOption = (): Option => new Option("--output <format>", "text for peo
 
 function addQuestions(program: Command): void {
   type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean };
-  const add = (name: string, about: string, needs: readonly (keyof Config)[], ask: (config: Config, options: Options, version: string) => Promise<Answer>, shape: (command: Command) => Command): void => {
+  const add = (
+    name: string,
+    about: string,
+    needs: readonly (keyof Config)[],
+    ask: (config: Config, options: Options, version: string) => Promise<Answer>,
+    shape: (command: Command) => Command,
+  ): void => {
     shape(program.command(name).description(about).addOption(outputOption())).action(async (options: Options) => {
       const answer = await ask(readConfig(process.env, needs), options, version);
       print(answer, options.output);
@@ -84,10 +119,34 @@ function addQuestions(program: Command): void {
     });
   };
   const subject = (command: Command): Command => command.option("--cluster <id>", "only this cluster").option("--user <id>", "only this user");
-  add("check", "ask whether everything that is needed is there: settings, Redis, sources, clusters, every right", [], async (...parts) => (await import("./commands/check.ts")).check(...parts), (command) => command);
-  add("status", "show how each subject stands", ["redisUrl"], async (config, options) => (await import("./commands/status.ts")).status(config, options), subject);
-  add("verify", "ask a real cluster, with the impersonator's own token, who it becomes", ["redisUrl", "clustersDir"], async (...parts) => (await import("./commands/verify.ts")).verify(...parts), (command) => subject(command).option("--all", "every subject that should be ready"));
-  add("enqueue", "look at one subject now", ["redisUrl"], async (config, options) => (await import("./commands/enqueue.ts")).enqueue(config, options), (command) => command.requiredOption("--cluster <id>", "its cluster").requiredOption("--user <id>", "its user"));
+  add(
+    "check",
+    "ask whether everything that is needed is there: settings, Redis, sources, clusters, every right",
+    [],
+    async (...parts) => (await import("./commands/check.ts")).check(...parts),
+    (command) => command,
+  );
+  add(
+    "status",
+    "show how each subject stands",
+    ["redisUrl"],
+    async (config, options) => (await import("./commands/status.ts")).status(config, options),
+    subject,
+  );
+  add(
+    "verify",
+    "ask a real cluster, with the impersonator's own token, who it becomes",
+    ["redisUrl", "clustersDir"],
+    async (...parts) => (await import("./commands/verify.ts")).verify(...parts),
+    (command) => subject(command).option("--all", "every subject that should be ready"),
+  );
+  add(
+    "enqueue",
+    "look at one subject now",
+    ["redisUrl"],
+    async (config, options) => (await import("./commands/enqueue.ts")).enqueue(config, options),
+    (command) => command.requiredOption("--cluster <id>", "its cluster").requiredOption("--user <id>", "its user"),
+  );
 }
 
 await main(process.argv.slice(2));

@@ -35,7 +35,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const read = configFrom({ ...dev?.environment, ...all, ...(dev ? { UNDERSTUDY_REDIS_URL: dev.redisUrl } : {}) });
   if ("problems" in read) problems.push(...read.problems);
   const config = "config" in read ? read.config : undefined;
-  for (const need of config ? needs : []) if (config![need] === undefined) problems.push(`${settingOf(need)}: set it${need === "redisUrl" ? ", or start `understudy dev` in this folder" : ""}`);
+  for (const need of config ? needs : [])
+    if (config![need] === undefined) problems.push(`${settingOf(need)}: set it${need === "redisUrl" ? ", or start `understudy dev` in this folder" : ""}`);
   if (problems.length > 0 || !config) throw new UsageError(problems.join("\n"));
   return config;
 }

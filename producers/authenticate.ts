@@ -18,7 +18,8 @@ export function authenticate(headers: IncomingHttpHeaders, signed: Buffer | stri
   const id = headers["webhook-id"];
   const seconds = headers["webhook-timestamp"];
   const signature = headers["webhook-signature"];
-  if (typeof id !== "string" || typeof seconds !== "string" || typeof signature !== "string") return { refused: "send Authorization: Bearer, or webhook-id, webhook-timestamp and webhook-signature" };
+  if (typeof id !== "string" || typeof seconds !== "string" || typeof signature !== "string")
+    return { refused: "send Authorization: Bearer, or webhook-id, webhook-timestamp and webhook-signature" };
   if (id.length === 0 || id.length > 256) return { refused: "webhook-id has 1 to 256 characters" };
   const fits = secrets.some((secret) => verifies(secret, signed, { "webhook-id": id, "webhook-timestamp": seconds, "webhook-signature": signature }));
   // A clock that runs ahead must not win over later facts.

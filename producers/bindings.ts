@@ -48,7 +48,9 @@ export class Bindings {
 
   /** The user's own bindings of a cluster. */
   grantsOf(cluster: string, user: string): Told<Grant>[] {
-    return this.#ids(this.#byUser, user).filter((binding) => binding.cluster === cluster).map(grantFrom);
+    return this.#ids(this.#byUser, user)
+      .filter((binding) => binding.cluster === cluster)
+      .map(grantFrom);
   }
   /** Every (cluster, user) with a binding of its own. */
   *subjects(): Generator<{ cluster: string; user: string }> {

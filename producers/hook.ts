@@ -72,20 +72,22 @@ async function postLogin(parts: HookParts, request: FastifyRequest, reply: Fasti
     return problem(reply, reading.status, reading.detail);
   }
   const { login } = reading;
-  const stored = await inTime((async () => {
-    const replay = caller.id === undefined ? "new" : await ledger.replay(caller.id, createHash("sha256").update(body).digest("hex"));
-    if (replay === "other") return { status: 409 as const, detail: "this webhook-id was sent with another body" };
-    try {
-      const found = await targetsOf(parts, login, caller.at);
-      if ("targets" in found && replay === "new") await storeLogin(parts, login, caller.at, found.targets);
-      if (!("targets" in found) && caller.id !== undefined && replay === "new") await ledger.forgetReplay(caller.id);
-      return found;
-    } catch (error) {
-      // Nothing may be stored yet: the same request has to count when it comes again.
-      if (caller.id !== undefined && replay === "new") await ledger.forgetReplay(caller.id);
-      throw error;
-    }
-  })());
+  const stored = await inTime(
+    (async () => {
+      const replay = caller.id === undefined ? "new" : await ledger.replay(caller.id, createHash("sha256").update(body).digest("hex"));
+      if (replay === "other") return { status: 409 as const, detail: "this webhook-id was sent with another body" };
+      try {
+        const found = await targetsOf(parts, login, caller.at);
+        if ("targets" in found && replay === "new") await storeLogin(parts, login, caller.at, found.targets);
+        if (!("targets" in found) && caller.id !== undefined && replay === "new") await ledger.forgetReplay(caller.id);
+        return found;
+      } catch (error) {
+        // Nothing may be stored yet: the same request has to count when it comes again.
+        if (caller.id !== undefined && replay === "new") await ledger.forgetReplay(caller.id);
+        throw error;
+      }
+    })(),
+  );
   if (!("targets" in stored)) {
     log.loginRefused({ user: login.user, cluster: login.cluster, status: stored.status, reason: stored.detail });
     return problem(reply, stored.status, stored.detail, stored.status === 503 ? 1 : undefined);
@@ -140,7 +142,8 @@ async function deleteLogin(parts: HookParts, request: FastifyRequest, reply: Fas
 }
 
 /** GET and DELETE have no body to sign: the method and the target as it was sent stand for it. */
-const authenticateTarget = (parts: HookParts, request: FastifyRequest): Caller => authenticate(request.headers, `${request.method} ${request.raw.url}`, parts.config.hookSecrets, parts.now());
+const authenticateTarget = (parts: HookParts, request: FastifyRequest): Caller =>
+  authenticate(request.headers, `${request.method} ${request.raw.url}`, parts.config.hookSecrets, parts.now());
 
 function unauthenticated(parts: HookParts, reply: FastifyReply, detail: string): FastifyReply {
   parts.log.loginRefused({ status: 401, reason: detail });

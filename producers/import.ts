@@ -72,7 +72,12 @@ function removalsOf(bindings: Bindings, { cluster, user }: Subject, record: Subj
 }
 
 /** A list that lost many bindings may be a mistake: above the limit nobody is removed on its word. Candidates and facts are told all the same. */
-function heldRemovals(records: ReadonlyMap<string, SubjectRecord | undefined>, gone: ReadonlyMap<string, readonly unknown[]>, bindings: Bindings, removalsMax: number): Map<string, number> {
+function heldRemovals(
+  records: ReadonlyMap<string, SubjectRecord | undefined>,
+  gone: ReadonlyMap<string, readonly unknown[]>,
+  bindings: Bindings,
+  removalsMax: number,
+): Map<string, number> {
   const count = new Map<string, { all: number; last: number }>();
   for (const [key, record] of records) {
     const { cluster, user } = subjectOf(key);
@@ -86,7 +91,9 @@ function heldRemovals(records: ReadonlyMap<string, SubjectRecord | undefined>, g
 
 async function inParallel<T>(items: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
   const rest = items.values();
-  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
-    for (const item of rest) await act(item);
-  }));
+  await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+      for (const item of rest) await act(item);
+    }),
+  );
 }

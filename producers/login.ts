@@ -33,9 +33,20 @@ export function readLogin(raw: Uint8Array, policy: Policy): LoginReading {
   }
   if (hasProto(json)) return { status: 400, detail: 'the body has a key "__proto__"' };
   const parsed = Body.safeParse(json);
-  if (!parsed.success) return { status: 400, detail: parsed.error.issues.map((issue) => `${issue.path.join(".") || "body"}: ${issue.message}`).join("; ").slice(0, 1000) };
+  if (!parsed.success)
+    return {
+      status: 400,
+      detail: parsed.error.issues
+        .map((issue) => `${issue.path.join(".") || "body"}: ${issue.message}`)
+        .join("; ")
+        .slice(0, 1000),
+    };
   const { user, cluster, provider, groups, extras } = parsed.data;
-  const values = [["groups", groups], ["principalid", extras?.principalid], ["username", extras?.username]] as const;
+  const values = [
+    ["groups", groups],
+    ["principalid", extras?.principalid],
+    ["username", extras?.username],
+  ] as const;
   const refused = refusals(user, values, policy);
   if (refused.length > 0) return { status: 422, detail: refused.slice(0, 10).join("; ") };
   return { login: { user, cluster, provider, values: values.flatMap(([key, list]) => (list ? [[key, canonical(list)] as const] : [])) } };

@@ -28,13 +28,17 @@ export async function targetsOf(parts: LoginParts, login: Login, at: number): Pr
   const { ledger, bindings, config } = parts;
   const configured = parts.clusters();
   if (login.cluster !== undefined && !configured.includes(login.cluster)) return { status: 404, detail: `cluster ${login.cluster} is not configured` };
-  if (config.source === "logins") return login.cluster === undefined ? { status: 400, detail: "cluster: without a management cluster a login names its cluster" } : { targets: [login.cluster] };
+  if (config.source === "logins")
+    return login.cluster === undefined
+      ? { status: 400, detail: "cluster: without a management cluster a login names its cluster" }
+      : { targets: [login.cluster] };
   if (!(await ledger.mark()).complete) return { status: 503, detail: "the import does not stand yet" };
   const known = await ledger.userRecord(login.user);
   const { user } = known.facts;
   if (user !== null && !user.enabled) return { status: 403, detail: "the user is disabled" };
   const groups = groupsAfter(known, config.facts === "userattribute" ? { ...login, values: [] } : login, at);
-  const entitled = (cluster: string): boolean => bindings.grantsOf(cluster, login.user).length > 0 || bindings.candidatesFor(cluster, login.user, groups).length > 0;
+  const entitled = (cluster: string): boolean =>
+    bindings.grantsOf(cluster, login.user).length > 0 || bindings.candidatesFor(cluster, login.user, groups).length > 0;
   const targets = (login.cluster === undefined ? configured : [login.cluster]).filter(entitled);
   return targets.length > 0 ? { targets } : { status: 403, detail: "no binding of the user or its groups" };
 }
@@ -45,10 +49,12 @@ export async function storeLogin(parts: LoginParts, login: Login, at: number, ta
   const values = config.facts === "userattribute" ? [] : login.values.map(([key, list]) => ({ provider: login.provider, key, at, list }));
   let copy = await ledger.learn(login.user, { values });
   for (const cluster of targets) if (!copy.clusters.includes(cluster)) copy = await ledger.learn(login.user, { join: cluster });
-  await Promise.all(copy.clusters.map((cluster) => {
-    const grant = targets.includes(cluster) ? { login: { at, end: at + config.loginGrantMs } } : {};
-    return submitWithCandidates(ledger, bindings, { cluster, user: login.user }, { copy, ...grant }, "login", "login");
-  }));
+  await Promise.all(
+    copy.clusters.map((cluster) => {
+      const grant = targets.includes(cluster) ? { login: { at, end: at + config.loginGrantMs } } : {};
+      return submitWithCandidates(ledger, bindings, { cluster, user: login.user }, { copy, ...grant }, "login", "login");
+    }),
+  );
 }
 
 /** Drops a provider's facts; only newer ones of it count again. */

@@ -10,11 +10,28 @@ export type BindingKind = Extract<SourceKind, `${string}bindings`>;
 export const sourcePath = (kind: SourceKind): string => `/apis/management.cattle.io/v3/${kind}`;
 export const isBindingKind = (kind: SourceKind): kind is BindingKind => kind.endsWith("bindings");
 
-const SHORT: Record<BindingKind, string> = { clusterroletemplatebindings: "ClusterRoleTemplateBinding", projectroletemplatebindings: "ProjectRoleTemplateBinding", globalrolebindings: "GlobalRoleBinding" };
+const SHORT: Record<BindingKind, string> = {
+  clusterroletemplatebindings: "ClusterRoleTemplateBinding",
+  projectroletemplatebindings: "ProjectRoleTemplateBinding",
+  globalrolebindings: "GlobalRoleBinding",
+};
 const text = z.string().optional().nullable();
-const Meta = z.looseObject({ name: z.string(), namespace: text, resourceVersion: z.string(), deletionTimestamp: z.unknown().optional(), managedFields: z.array(z.looseObject({ time: text })).optional() });
+const Meta = z.looseObject({
+  name: z.string(),
+  namespace: text,
+  resourceVersion: z.string(),
+  deletionTimestamp: z.unknown().optional(),
+  managedFields: z.array(z.looseObject({ time: text })).optional(),
+});
 const BindingObject = z.looseObject({
-  metadata: Meta, clusterName: text, projectName: text, globalRoleName: text, userName: text, userPrincipalName: text, groupName: text, groupPrincipalName: text,
+  metadata: Meta,
+  clusterName: text,
+  projectName: text,
+  globalRoleName: text,
+  userName: text,
+  userPrincipalName: text,
+  groupName: text,
+  groupPrincipalName: text,
 });
 
 /** A binding in force. `cluster` undefined = every cluster. */
@@ -27,7 +44,12 @@ export interface Binding {
   readonly holder: { readonly user: string } | { readonly group: string };
 }
 /** `waiting`: not in force yet (no userName so far, another global role); `refused`: it never will be. */
-export type BindingReading = { readonly id: string; readonly rv: string } & ({ readonly binding: Binding } | { readonly gone: true } | { readonly waiting: string } | { readonly refused: string });
+export type BindingReading = { readonly id: string; readonly rv: string } & (
+  | { readonly binding: Binding }
+  | { readonly gone: true }
+  | { readonly waiting: string }
+  | { readonly refused: string }
+);
 
 /** @returns undefined for what is no Kubernetes object at all. */
 export function readBinding(kind: BindingKind, object: unknown, globalRoles: readonly string[]): BindingReading | undefined {
@@ -38,9 +60,11 @@ export function readBinding(kind: BindingKind, object: unknown, globalRoles: rea
   const at = { id: `${kind}:${name}`, rv: metadata.resourceVersion };
   if (metadata.deletionTimestamp) return { ...at, gone: true };
   const scope = scopeOf(kind, parsed.data);
-  if ("cluster" in scope && scope.cluster !== undefined && !ClusterId.safeParse(scope.cluster).success) return { ...at, refused: "its cluster is no cluster id" };
+  if ("cluster" in scope && scope.cluster !== undefined && !ClusterId.safeParse(scope.cluster).success)
+    return { ...at, refused: "its cluster is no cluster id" };
   if ("refused" in scope) return { ...at, refused: scope.refused };
-  if (kind === "globalrolebindings" && !globalRoles.includes(parsed.data.globalRoleName ?? "")) return { ...at, waiting: "its global role is not one of UNDERSTUDY_GLOBAL_ROLES" };
+  if (kind === "globalrolebindings" && !globalRoles.includes(parsed.data.globalRoleName ?? ""))
+    return { ...at, waiting: "its global role is not one of UNDERSTUDY_GLOBAL_ROLES" };
   const user = userName || undefined;
   const group = groupPrincipalName || groupName || undefined;
   if ((user ?? group ?? "").length > ID_LENGTH_MAX) return { ...at, refused: `its user or group is longer than ${ID_LENGTH_MAX} characters` };
@@ -52,7 +76,10 @@ export function readBinding(kind: BindingKind, object: unknown, globalRoles: rea
 }
 
 /** A CRTB lives in its cluster's namespace, a PRTB in its project's; one that lives elsewhere was written by somebody who may not (CVE-2022-31247). */
-function scopeOf(kind: BindingKind, { metadata, clusterName, projectName }: z.infer<typeof BindingObject>): { cluster: string | undefined } | { refused: string } {
+function scopeOf(
+  kind: BindingKind,
+  { metadata, clusterName, projectName }: z.infer<typeof BindingObject>,
+): { cluster: string | undefined } | { refused: string } {
   if (kind === "globalrolebindings") return { cluster: undefined };
   if (kind === "clusterroletemplatebindings") {
     if (!clusterName) return { refused: "clusterName is empty" };
@@ -81,13 +108,22 @@ export function readUser(object: unknown): { user: string; rv: string; live: Use
   const parsed = User.safeParse(object);
   if (!parsed.success) return undefined;
   const { metadata, enabled, displayName, principalIds } = parsed.data;
-  const live = metadata.deletionTimestamp ? null : { enabled: enabled !== false, principalid: canonical(principalIds ?? []), username: displayName ? [displayName] : [] };
+  const live = metadata.deletionTimestamp
+    ? null
+    : { enabled: enabled !== false, principalid: canonical(principalIds ?? []), username: displayName ? [displayName] : [] };
   return { user: metadata.name, rv: metadata.resourceVersion, live };
 }
 
-const Principals = z.looseObject({ Items: z.array(z.looseObject({ metadata: z.looseObject({ name: z.string() }) })).nullable().optional() });
+const Principals = z.looseObject({
+  Items: z
+    .array(z.looseObject({ metadata: z.looseObject({ name: z.string() }) }))
+    .nullable()
+    .optional(),
+});
 const Attribute = z.looseObject({
-  metadata: Meta, LastRefresh: text, lastLogin: text,
+  metadata: Meta,
+  LastRefresh: text,
+  lastLogin: text,
   GroupPrincipals: z.record(z.string(), Principals).nullable().optional(),
   ExtraByProvider: z.record(z.string(), z.record(z.string(), strings)).nullable().optional(),
 });
@@ -103,7 +139,9 @@ export function readAttribute(object: unknown): { user: string; rv: string; prov
   const parsed = Attribute.safeParse(object);
   if (!parsed.success) return undefined;
   const { metadata, LastRefresh, lastLogin, GroupPrincipals, ExtraByProvider } = parsed.data;
-  const times = [LastRefresh, lastLogin, ...(metadata.managedFields ?? []).map((field) => field.time)].map((time) => Date.parse(time ?? "")).filter((ms) => !Number.isNaN(ms));
+  const times = [LastRefresh, lastLogin, ...(metadata.managedFields ?? []).map((field) => field.time)]
+    .map((time) => Date.parse(time ?? ""))
+    .filter((ms) => !Number.isNaN(ms));
   const at = Math.max(0, ...times);
   const providers = canonical([...Object.keys(GroupPrincipals ?? {}), ...Object.keys(ExtraByProvider ?? {})]).map((provider) => {
     const groups = GroupPrincipals && Object.hasOwn(GroupPrincipals, provider) ? GroupPrincipals[provider] : undefined;

@@ -55,7 +55,9 @@ export async function resync({ client, ledger, bindings, install, removalsMax }:
   const held = orphans.length > REMOVALS_MIN && orphans.length > removalsMax * (subjects + found.size) ? orphans.length : 0;
   for (const [user, { role }] of held > 0 ? forgotten : [...forgotten, ...orphans]) {
     const copy = await ledger.learn(user, { join: cluster });
-    const groups = namesIn(role?.rules).filter(({ resource }) => resource === "groups").map(({ name }) => name);
+    const groups = namesIn(role?.rules)
+      .filter(({ resource }) => resource === "groups")
+      .map(({ name }) => name);
     await ledger.submit({ cluster, user }, { copy, candidates: bindings.candidatesFor(cluster, user, groups) }, "orphan", "binding");
     await submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding");
     woken += 1;
@@ -74,8 +76,10 @@ async function listAll(client: ClusterClient, install: string, signal: AbortSign
     return found.get(user);
   };
   const [roles, bindings, accounts, secrets] = await Promise.all([
-    client.list<V1ClusterRole>(`${RBAC}/clusterroles`, SELECTOR, undefined, signal), client.list(`${RBAC}/clusterrolebindings`, SELECTOR, METADATA_ONLY_LIST, signal),
-    client.list(`${NAMESPACED}/serviceaccounts`, SELECTOR, METADATA_ONLY_LIST, signal), client.list(`${NAMESPACED}/secrets`, SELECTOR, METADATA_ONLY_LIST, signal),
+    client.list<V1ClusterRole>(`${RBAC}/clusterroles`, SELECTOR, undefined, signal),
+    client.list(`${RBAC}/clusterrolebindings`, SELECTOR, METADATA_ONLY_LIST, signal),
+    client.list(`${NAMESPACED}/serviceaccounts`, SELECTOR, METADATA_ONLY_LIST, signal),
+    client.list(`${NAMESPACED}/secrets`, SELECTOR, METADATA_ONLY_LIST, signal),
   ]);
   for (const role of roles.items) Object.assign(of(role) ?? {}, { role });
   for (const binding of bindings.items) Object.assign(of(binding) ?? {}, { binding });
@@ -90,6 +94,11 @@ function differs(record: SubjectRecord, objects: Found | undefined): boolean {
   if (record.obs < record.gen) return true;
   if (!applied) return objects !== undefined;
   if (!objects?.role || !objects.binding || !objects.account || objects.secrets.length !== 1) return true;
-  return objects.role.metadata!.resourceVersion !== applied.role.resourceVersion || objects.role.metadata!.uid !== applied.role.uid || objects.binding.metadata!.uid !== applied.bindingUid
-    || objects.account.metadata!.uid !== applied.accountUid || objects.secrets[0]!.metadata!.uid !== applied.secret.uid;
+  return (
+    objects.role.metadata!.resourceVersion !== applied.role.resourceVersion ||
+    objects.role.metadata!.uid !== applied.role.uid ||
+    objects.binding.metadata!.uid !== applied.bindingUid ||
+    objects.account.metadata!.uid !== applied.accountUid ||
+    objects.secrets[0]!.metadata!.uid !== applied.secret.uid
+  );
 }

@@ -6,7 +6,8 @@ import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { Config } from "../shared/run/config.ts";
 import type { Log } from "../shared/run/log.ts";
 import type { Metrics } from "../shared/run/metrics.ts";
-import { Bindings, makesCandidates } from "./bindings.ts";
+import type { Bindings } from "./bindings.ts";
+import { makesCandidates } from "./bindings.ts";
 import { importAll } from "./import.ts";
 import type { Binding, BindingKind, SourceKind } from "./rancher.ts";
 import { SOURCES, isBindingKind, readAttribute, readBinding, readUser, sourcePath } from "./rancher.ts";
@@ -17,6 +18,8 @@ const RETRY_MS_MAX = 30_000;
 
 export interface SourceParts {
   readonly client: ClusterClient;
+  /** Filled from the sources. */
+  readonly bindings: Bindings;
   readonly ledger: Ledger;
   readonly config: Pick<Config, "globalRoles" | "removalsMax">;
   readonly log: Log;
@@ -25,23 +28,16 @@ export interface SourceParts {
 }
 
 export class Sources {
-  readonly bindings = new Bindings();
   readonly #parts: SourceParts;
-  #complete = false;
 
   constructor(parts: SourceParts) {
     this.#parts = parts;
   }
 
-  /** Whether the import stood when it was last looked at. */
-  get complete(): boolean {
-    return this.#complete;
-  }
-
   /** Imports, watches, and imports again whenever the mark is missing or a stream lost its place. Until the signal ends it. */
   async run(signal: AbortSignal): Promise<void> {
     const { log } = this.#parts;
-    for (let failures = 0; !signal.aborted; ) {
+    for (let failures = 0; !signal.aborted;) {
       const round = new AbortController();
       const both = AbortSignal.any([signal, round.signal]);
       try {
@@ -62,26 +58,26 @@ export class Sources {
 
   async #import(signal: AbortSignal): Promise<void> {
     const { client, ledger, config, log, metrics } = this.#parts;
-    for (let answer = "again"; answer === "again"; ) {
+    for (let answer = "again"; answer === "again";) {
       const began = performance.now();
       const nonce = await ledger.importBegin();
       const floor = await ledger.versionFloor();
       const wasComplete = (await ledger.mark()).complete;
       const lists = await Promise.all(SOURCES.map(async (kind) => ({ kind, list: await client.list(sourcePath(kind), {}, undefined, signal) })));
-      this.bindings.clear();
+      this.#parts.bindings.clear();
       for (const { kind, list } of lists) {
-        this.bindings.versions.set(kind, list.resourceVersion);
+        this.#parts.bindings.versions.set(kind, list.resourceVersion);
         for (const object of list.items) this.#remember(kind, object);
       }
       const highest = Math.max(...lists.map(({ list }) => Number(list.resourceVersion)));
       const whole = highest < floor;
       if (whole) log.olderSource({ floor, listed: highest });
-      const imported = await importAll(ledger, this.bindings, log, { whole, removalsMax: config.removalsMax });
+      const imported = await importAll(ledger, this.#parts.bindings, log, { whole, removalsMax: config.removalsMax });
       if (whole) await ledger.lowerVersionFloor(String(highest));
-      for (const cluster of this.#parts.clusters()) await ledger.noteCluster(cluster, { heldImport: imported.held.get(cluster) ?? 0, ...(wasComplete ? {} : { resyncAt: 0 }) });
+      for (const cluster of this.#parts.clusters())
+        await ledger.noteCluster(cluster, { heldImport: imported.held.get(cluster) ?? 0, ...(wasComplete ? {} : { resyncAt: 0 }) });
       answer = await ledger.importEnd(nonce);
       if (answer === "again") log.importAgain();
-      this.#complete = answer === "ok";
       metrics.importedAt.set(Date.now() / 1000);
       log.imported({ users: imported.users, subjects: imported.subjects, changed: imported.changed, ms: Math.round(performance.now() - began) });
     }
@@ -91,14 +87,14 @@ export class Sources {
   #remember(kind: SourceKind, object: KubernetesObject): void {
     if (isBindingKind(kind)) {
       const binding = this.#inForce(kind, object);
-      if (binding) this.bindings.put(binding);
+      if (binding) this.#parts.bindings.put(binding);
     } else if (kind === "users") {
       const user = readUser(object);
-      if (user) this.bindings.users.set(user.user, user);
+      if (user) this.#parts.bindings.users.set(user.user, user);
       else this.#refused(kind, object, "it is not a User");
     } else {
       const attribute = readAttribute(object);
-      if (attribute) this.bindings.attributes.set(attribute.user, attribute.providers);
+      if (attribute) this.#parts.bindings.attributes.set(attribute.user, attribute.providers);
       else this.#refused(kind, object, "it is not a UserAttribute");
     }
   }
@@ -120,22 +116,28 @@ export class Sources {
     const { client, ledger, log, metrics } = this.#parts;
     const end = new AbortController();
     const both = AbortSignal.any([signal, end.signal]);
-    const streams = SOURCES.map((kind) => follow(client, {
-      path: sourcePath(kind), from: this.bindings.versions.get(kind)!,
-      // The stream lost its place, or an event could not be told: everything is read again.
-      onList: async () => end.abort(),
-      onEvent: (type, object) => this.#hear(kind, type === "DELETED", object),
-      onRetry: (error, waitMs) => {
-        metrics.watchRetries.inc({ kind });
-        log.watchRetried({ kind, err: error, waitMs });
-      },
-    }, both));
+    const streams = SOURCES.map((kind) =>
+      follow(
+        client,
+        {
+          path: sourcePath(kind),
+          from: this.#parts.bindings.versions.get(kind)!,
+          // The stream lost its place, or an event could not be told: everything is read again.
+          onList: async () => end.abort(),
+          onEvent: (type, object) => this.#hear(kind, type === "DELETED", object),
+          onRetry: (error, waitMs) => {
+            metrics.watchRetries.inc({ kind });
+            log.watchRetried({ kind, err: error, waitMs });
+          },
+        },
+        both,
+      ),
+    );
     const mark = async (): Promise<void> => {
       while (!both.aborted) {
         // FLUSHALL brings neither a reconnect nor another run_id.
         const answer = await ledger.mark().catch(() => undefined);
         metrics.importComplete.set(answer?.complete ? 1 : 0);
-        this.#complete = answer?.complete ?? false;
         if (answer && !answer.complete) end.abort();
         await pause(MARK_MS, both);
       }
@@ -145,38 +147,39 @@ export class Sources {
 
   async #hear(kind: SourceKind, deleted: boolean, object: KubernetesObject): Promise<void> {
     const { ledger } = this.#parts;
-    this.bindings.versions.set(kind, object.metadata?.resourceVersion ?? "0");
+    this.#parts.bindings.versions.set(kind, object.metadata?.resourceVersion ?? "0");
     if (isBindingKind(kind)) return this.#hearBinding(kind, deleted, object);
     const before = kind === "users" ? readUser(object) : readAttribute(object);
     if (!before) return this.#refused(kind, object, `it is not one of ${kind}`);
     const { user, rv } = before;
     if ("live" in before) {
       const said = { rv, live: deleted ? null : before.live };
-      this.bindings.users.set(user, said);
-      await tellUser(ledger, this.bindings, user, { user: said });
+      this.#parts.bindings.users.set(user, said);
+      await tellUser(ledger, this.#parts.bindings, user, { user: said });
     } else {
       const providers = deleted ? [] : before.providers;
-      this.bindings.attributes.set(user, providers);
-      await tellUser(ledger, this.bindings, user, { attribute: providers });
+      this.#parts.bindings.attributes.set(user, providers);
+      await tellUser(ledger, this.#parts.bindings, user, { attribute: providers });
     }
   }
 
   async #hearBinding(kind: BindingKind, deleted: boolean, object: KubernetesObject): Promise<void> {
-    const { ledger, clusters } = this.#parts;
+    const { ledger } = this.#parts;
     const { namespace, name, resourceVersion: rv = "0" } = object.metadata ?? {};
     const id = `${kind}:${namespace ? `${namespace}/${name}` : name}`;
-    const old = this.bindings.get(id);
+    const old = this.#parts.bindings.get(id);
     const now = deleted ? undefined : this.#inForce(kind, object);
-    if (now) this.bindings.put(now);
-    else this.bindings.drop(id);
-    const everywhere = [...new Set([...clusters(), ...(await ledger.clusters())])];
+    if (now) this.#parts.bindings.put(now);
+    else this.#parts.bindings.drop(id);
+    const everywhere = [...new Set([...this.#parts.clusters(), ...(await ledger.clusters())])];
     if (old && !(now && sameHolder(old, now))) {
       if (makesCandidates(old)) await tellCandidateGone(ledger, id, rv, old.cluster === undefined ? everywhere : [old.cluster]);
-      else if (old.cluster !== undefined && "user" in old.holder) await tellGrant(ledger, this.bindings, { cluster: old.cluster, user: old.holder.user }, { id, rv, live: undefined });
+      else if (old.cluster !== undefined && "user" in old.holder)
+        await tellGrant(ledger, this.#parts.bindings, { cluster: old.cluster, user: old.holder.user }, { id, rv, live: undefined });
     }
     if (!now) return;
     if (makesCandidates(now)) await tellCandidate(ledger, now, everywhere);
-    else if (now.cluster !== undefined && "user" in now.holder) await tellBinding(ledger, this.bindings, now, now.cluster, now.holder.user);
+    else if (now.cluster !== undefined && "user" in now.holder) await tellBinding(ledger, this.#parts.bindings, now, now.cluster, now.holder.user);
   }
 }
 

@@ -1,6 +1,6 @@
 // What the watches and the hook have noticed → the ledger. Every way in ends in submit: the fact first, then the job. Decides nothing.
-import type { Ledger, Submitted } from "../shared/ledger/ledger.ts";
-import type { Learned, Submission, Told } from "../shared/ledger/told.ts";
+import type { Ledger } from "../shared/ledger/ledger.ts";
+import type { Learned, Submission, Submitted, Told } from "../shared/ledger/told.ts";
 import type { UserRecord } from "../shared/ledger/record.ts";
 import type { Cause, QueueName } from "../shared/jobs.ts";
 import type { Candidate, Subject } from "../shared/subject.ts";
@@ -15,7 +15,14 @@ export const groupsOf = ({ facts }: UserRecord): string[] => canonical(Object.va
  * Submits with the candidates that the bindings of this process make for the subject, then looks at them again: one may have come or gone meanwhile,
  * and whoever looked for subjects with a login grant then did not find this one.
  */
-export async function submitWithCandidates(ledger: Ledger, bindings: Bindings, subject: Subject, told: Submission & { readonly copy: UserRecord }, cause: Cause, queue: QueueName): Promise<Submitted> {
+export async function submitWithCandidates(
+  ledger: Ledger,
+  bindings: Bindings,
+  subject: Subject,
+  told: Submission & { readonly copy: UserRecord },
+  cause: Cause,
+  queue: QueueName,
+): Promise<Submitted> {
   const current = (): Told<Candidate>[] => bindings.candidatesFor(subject.cluster, subject.user, groupsOf(told.copy));
   let sent = current();
   const submitted = await ledger.submit(subject, { ...told, candidates: [...(told.candidates ?? []), ...sent] }, cause, queue);
@@ -36,7 +43,8 @@ export async function tellGrant(ledger: Ledger, bindings: Bindings, subject: Sub
   await submitWithCandidates(ledger, bindings, subject, { grants: [grant], copy }, queue, queue);
 }
 
-export const tellBinding = (ledger: Ledger, bindings: Bindings, binding: Binding, cluster: string, user: string): Promise<void> => tellGrant(ledger, bindings, { cluster, user }, grantFrom(binding));
+export const tellBinding = (ledger: Ledger, bindings: Bindings, binding: Binding, cluster: string, user: string): Promise<void> =>
+  tellGrant(ledger, bindings, { cluster, user }, grantFrom(binding));
 
 /** What is known of a user changed: the user's record first, then a copy to every subject. */
 export async function tellUser(ledger: Ledger, bindings: Bindings, user: string, learned: Learned): Promise<UserRecord> {
@@ -62,7 +70,8 @@ export async function tellCandidate(ledger: Ledger, binding: Binding, clusters: 
 export async function tellCandidateGone(ledger: Ledger, id: string, rv: string, clusters: readonly string[]): Promise<void> {
   for (const cluster of clusters) {
     for await (const { subject, record } of ledger.subjects(cluster)) {
-      if (record.candidates.some((candidate) => candidate.id === id)) await ledger.submit(subject, { candidates: [{ id, rv, live: undefined }] }, "deletion", "deletion");
+      if (record.candidates.some((candidate) => candidate.id === id))
+        await ledger.submit(subject, { candidates: [{ id, rv, live: undefined }] }, "deletion", "deletion");
     }
   }
 }

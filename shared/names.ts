@@ -30,7 +30,12 @@ const endsLikeSlug = /-[0-9a-f]{16}$/;
 export function slugOf(user: string): string {
   if (user.length <= DIRECT_LENGTH_MAX && direct.test(user) && !endsLikeSlug.test(user)) return user;
   const hash = createHash("sha256").update(user, "utf8").digest("hex").slice(0, 16);
-  const readable = user.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+/, "").slice(0, DIRECT_LENGTH_MAX - 17).replace(/-+$/, "");
+  const readable = user
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+/, "")
+    .slice(0, DIRECT_LENGTH_MAX - 17)
+    .replace(/-+$/, "");
   return `${readable || "x"}-${hash}`;
 }
 

@@ -53,10 +53,7 @@ export interface Grant {
 }
 
 /** Why a user may have an impersonator at login: a group binding, or a global one. */
-export type Candidate = { readonly id: string; readonly kind: string; readonly name: string } & (
-  | { readonly group: string }
-  | { readonly global: true }
-);
+export type Candidate = { readonly id: string; readonly kind: string; readonly name: string } & ({ readonly group: string } | { readonly global: true });
 
 /** Reads from a login: from `at` to `end` (ms); after a removal it counts until `drop` at most. */
 export interface LoginGrant {
@@ -89,6 +86,7 @@ export const DEFAULT_DENY_PREFIXES = ["system:", "kubeadm:", "eks:", "aks:", "gk
 export const ID_LENGTH_MAX = 1024;
 
 // C0, C1 and DEL; bidi controls and marks; zero-width characters; line separators; lone surrogates; non-characters.
+// oxlint-disable-next-line no-control-regex -- control characters are what it looks for
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff]|\p{Surrogate}/u;
 
 /** Why this user id or extra value can never be put in a role, or undefined when it can. Compared byte for byte, never trimmed or case-folded. */

@@ -32,8 +32,10 @@ async function get<T>(client: ClusterClient, kind: Kind, name: string, signal: A
   }
 }
 
-export const getRole = (client: ClusterClient, user: string, signal: AbortSignal): Promise<V1ClusterRole | undefined> => get(client, "ClusterRole", nameOf(user), signal);
-export const getBinding = (client: ClusterClient, user: string, signal: AbortSignal): Promise<V1ClusterRoleBinding | undefined> => get(client, "ClusterRoleBinding", nameOf(user), signal);
+export const getRole = (client: ClusterClient, user: string, signal: AbortSignal): Promise<V1ClusterRole | undefined> =>
+  get(client, "ClusterRole", nameOf(user), signal);
+export const getBinding = (client: ClusterClient, user: string, signal: AbortSignal): Promise<V1ClusterRoleBinding | undefined> =>
+  get(client, "ClusterRoleBinding", nameOf(user), signal);
 export const getSecret = (client: ClusterClient, name: string, signal: AbortSignal): Promise<V1Secret | undefined> => get(client, "Secret", name, signal);
 
 /** All four kinds as they are now: four GETs. A named Secret that lost its label is fetched by its name. */
@@ -41,8 +43,10 @@ export async function observe(client: ClusterClient, user: string, signal: Abort
   const name = nameOf(user);
   const selector = { labelSelector: `${SECRET_ACCOUNT_LABEL}=${name}` };
   const [role, binding, account, list] = await Promise.all([
-    getRole(client, user, signal), getBinding(client, user, signal),
-    get<V1ServiceAccount>(client, "ServiceAccount", name, signal), client.list<V1Secret>(SECRETS_PATH, selector, undefined, signal),
+    getRole(client, user, signal),
+    getBinding(client, user, signal),
+    get<V1ServiceAccount>(client, "ServiceAccount", name, signal),
+    client.list<V1Secret>(SECRETS_PATH, selector, undefined, signal),
   ]);
   const ref = account && secretRefOf(account);
   const unlabelled = ref && !list.items.some((secret) => secret.metadata?.name === ref) ? await getSecret(client, ref, signal) : undefined;
@@ -53,7 +57,13 @@ export async function observe(client: ClusterClient, user: string, signal: Abort
  * One write. Returns what is seen afterwards.
  * @throws ConflictError on 409, and on 404 of a change. @throws ApiError for the rest; RangeError before sending what would be too wide.
  */
-export async function carryOut(client: ClusterClient, step: Extract<Step, { kind: Kind }>, wanted: Wanted | undefined, seen: Seen, signal: AbortSignal): Promise<Seen> {
+export async function carryOut(
+  client: ClusterClient,
+  step: Extract<Step, { kind: Kind }>,
+  wanted: Wanted | undefined,
+  seen: Seen,
+  signal: AbortSignal,
+): Promise<Seen> {
   if (step.do === "delete") {
     await remove(client, step, signal);
     return without(seen, step.kind, step.name);
@@ -62,12 +72,13 @@ export async function carryOut(client: ClusterClient, step: Extract<Step, { kind
   if (step.kind === "ClusterRole") assertNarrow(json, wanted!.identity, wanted!.profile);
   const [method, path] = step.do === "create" ? ["POST", COLLECTIONS[step.kind]] : ["PUT", pathOf(step.kind, step.object.metadata!.name!)];
   try {
-    return having(seen, step.kind, await client.call<KubernetesObject>(method!, path!, { json, signal }));
+    return having(seen, step.kind, await client.call<KubernetesObject>(method, path, { json, signal }));
   } catch (error) {
-    if (isStatus(error, 409) || (step.do === "change" && isStatus(error, 404))) throw new ConflictError(`${step.do} ${step.kind} met another write`, { cause: error });
+    if (isStatus(error, 409) || (step.do === "change" && isStatus(error, 404)))
+      throw new ConflictError(`${step.do} ${step.kind} met another write`, { cause: error });
     if (step.do === "create" && missesNamespace(error)) {
       await makeNamespace(client, signal);
-      return having(seen, step.kind, await client.call<KubernetesObject>("POST", path!, { json, signal }));
+      return having(seen, step.kind, await client.call<KubernetesObject>("POST", path, { json, signal }));
     }
     throw error;
   }
@@ -98,10 +109,10 @@ async function makeNamespace(client: ClusterClient, signal: AbortSignal): Promis
 }
 
 function having(seen: Seen, kind: Kind, object: KubernetesObject): Seen {
-  if (kind === "ClusterRole") return { ...seen, role: object as V1ClusterRole };
-  if (kind === "ServiceAccount") return { ...seen, account: object as V1ServiceAccount };
+  if (kind === "ClusterRole") return { ...seen, role: object };
+  if (kind === "ServiceAccount") return { ...seen, account: object };
   if (kind === "ClusterRoleBinding") return { ...seen, binding: object as V1ClusterRoleBinding };
-  return { ...seen, secrets: [...seen.secrets.filter((secret) => secret.metadata!.name !== object.metadata!.name), object as V1Secret] };
+  return { ...seen, secrets: [...seen.secrets.filter((secret) => secret.metadata!.name !== object.metadata!.name), object] };
 }
 
 function without(seen: Seen, kind: Kind, name: string): Seen {

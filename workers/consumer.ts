@@ -47,9 +47,14 @@ class RetryError extends Error {
 /** Starts a consumer. Closing it is the caller's. */
 export function consume(name: QueueName, connection: Redis, prefix: string, concurrency: number, bench: Workbench): Worker {
   const worker = new Worker(name, async (job, token, signal) => work(job, token!, signal!, name, bench), {
-    connection, prefix, concurrency, autorun: false,
+    connection,
+    prefix,
+    concurrency,
+    autorun: false,
     // The same in every process: whoever checked last rules for all. A lost lock of BullMQ's is as long as ours.
-    lockDuration: LOCK_MS, stalledInterval: LOCK_MS, maxStalledCount: 1000,
+    lockDuration: LOCK_MS,
+    stalledInterval: LOCK_MS,
+    maxStalledCount: 1000,
     settings: { backoffStrategy: (_attempts, _type, error) => (error instanceof RetryError ? error.delayMs : RETRY_MS) },
   });
   worker.on("error", (error) => bench.log.redisTrouble({ queue: name, err: error }));
@@ -78,7 +83,17 @@ async function work(job: Job, token: string, cancelled: AbortSignal, queue: Queu
     await bench.ledger.shelve(subject, CLUSTER_MISSING);
     return count("waiting");
   }
-  const run: Run = { subject, me: randomBytes(16).toString("hex"), signal: cancelled, client, unknownWrite: false, stamp: "", wrote: false, before: undefined, steps: [] };
+  const run: Run = {
+    subject,
+    me: randomBytes(16).toString("hex"),
+    signal: cancelled,
+    client,
+    unknownWrite: false,
+    stamp: "",
+    wrote: false,
+    before: undefined,
+    steps: [],
+  };
   try {
     return count(await bench.gateOf(subject.cluster).pass(queue, () => attempt(run, job, bench)));
   } catch (error) {

@@ -24,20 +24,26 @@ export async function watchFills({ client, ledger, log, metrics }: FillWatch, si
     // Only who waits for it is woken: a parked subject, or one whose run is about to park.
     if (user && isFilled(object) && (await ledger.awaitsToken({ cluster, user }))) await ledger.wake({ cluster, user }, "filled", "binding");
   };
-  await follow(client, {
-    path: SECRETS_PATH,
-    query: { labelSelector: `${IMPERSONATOR_LABEL}=true` },
-    accept: { list: METADATA_ONLY_LIST, watch: METADATA_ONLY },
-    onList: async ({ items }) => void (await Promise.all(items.map(wake))),
-    onEvent: async (type, object) => (type === "DELETED" ? undefined : wake(object)),
-    onRetry: (error, waitMs) => {
-      metrics.watchRetries.inc({ kind: "secrets" });
-      log.watchRetried({ cluster, kind: "secrets", err: error, waitMs });
+  await follow(
+    client,
+    {
+      path: SECRETS_PATH,
+      query: { labelSelector: `${IMPERSONATOR_LABEL}=true` },
+      accept: { list: METADATA_ONLY_LIST, watch: METADATA_ONLY },
+      onList: async ({ items }) => void (await Promise.all(items.map(wake))),
+      onEvent: async (type, object) => (type === "DELETED" ? undefined : wake(object)),
+      onRetry: (error, waitMs) => {
+        metrics.watchRetries.inc({ kind: "secrets" });
+        log.watchRetried({ cluster, kind: "secrets", err: error, waitMs });
+      },
     },
-  }, signal);
+    signal,
+  );
 }
 
 /** Whether there is a token, seen without reading it: somebody owns the field. */
 function isFilled(object: KubernetesObject): boolean {
-  return (object.metadata?.managedFields ?? []).some(({ fieldsV1 }: V1ManagedFieldsEntry) => (fieldsV1 as { "f:data"?: { "f:token"?: object } } | undefined)?.["f:data"]?.["f:token"] !== undefined);
+  return (object.metadata?.managedFields ?? []).some(
+    ({ fieldsV1 }: V1ManagedFieldsEntry) => (fieldsV1 as { "f:data"?: { "f:token"?: object } } | undefined)?.["f:data"]?.["f:token"] !== undefined,
+  );
 }

@@ -87,7 +87,8 @@ export class Gate {
     try {
       return await lane.pass(work);
     } catch (error) {
-      if (error instanceof BulkheadRejectedError) throw new WaitError(`cluster ${this.cluster} is worked on by as many as it may`, lane.turnMs(), { cause: error });
+      if (error instanceof BulkheadRejectedError)
+        throw new WaitError(`cluster ${this.cluster} is worked on by as many as it may`, lane.turnMs(), { cause: error });
       throw error;
     }
   }

@@ -1,15 +1,13 @@
 // A worker process: what runs, in order. Three consumers, the locks they hold, the sweep, a fill watch per cluster.
-import { randomUUID } from "node:crypto";
 import type { Worker } from "bullmq";
 import { QUEUES } from "../shared/jobs.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
-import { Clusters } from "../shared/kube/clusters.ts";
-import { every, pause } from "../shared/kube/watch.ts";
+import { pause } from "../shared/kube/watch.ts";
 import type { Config } from "../shared/run/config.ts";
-import { listen, openOps } from "../shared/run/http.ts";
 import type { Log } from "../shared/run/log.ts";
-import { countJobs, openMetrics } from "../shared/run/metrics.ts";
-import { openStore, redisFacts, tagOf, workerConnection } from "../shared/run/redis.ts";
+import { tagOf, workerConnection } from "../shared/run/redis.ts";
+import type { Service } from "../shared/run/service.ts";
+import { openService, openServiceOps } from "../shared/run/service.ts";
 import type { Workbench } from "./consumer.ts";
 import { consume } from "./consumer.ts";
 import { watchFills } from "./fills.ts";
@@ -19,60 +17,54 @@ import { Locks } from "./locks.ts";
 const SWEEP_MS = 5_000;
 const SWEEP_AT_ONCE = 500;
 const STOP_MS = 20_000;
-const LEDGER_TIMEOUT_MS = 5_000;
+const REDIS_TIMEOUT_MS = 5_000;
 
 /** Starts a worker process' parts and returns how to stop them. @throws Error when Redis or the folder of clusters cannot be used. */
 export async function startWorker(config: Config, log: Log, version: string): Promise<AsyncDisposable & { readonly ops: string }> {
   await using started = new AsyncDisposableStack();
-  const id = randomUUID().slice(0, 8);
-  const stop = new AbortController();
-  const metrics = openMetrics();
-  const onError = (err: Error): void => log.redisTrouble({ err });
-  const store = started.use(await openStore(config.redisUrl!, config.redisPrefix, LEDGER_TIMEOUT_MS, onError));
-  const facts = await redisFacts(store.redis);
-  if (facts.problems.length > 0) throw new Error(facts.problems.join("; "));
-  for (const warning of facts.warnings) log.redisWarning({ warning });
-  const { ledger } = store;
-  const clusters = started.use(await new Clusters(config.clustersDir!, { allow: config.kubeconfigAllow, userAgent: `understudy/${version} worker ${id}` }).load());
-  const locks = started.use(new Locks(ledger, log));
-  const gates = new Map<string, Gate>();
-  const gateOf = (cluster: string): Gate => {
-    let gate = gates.get(cluster);
-    // Half of the slots at most: a cluster that does not answer must not hold them all.
-    if (!gate) gates.set(cluster, (gate = new Gate(cluster, Math.max(1, Math.ceil(config.concurrency / 2)), (changed) => gateChanged(changed, log, metrics, ledger, id))));
-    return gate;
-  };
+  const service = await openService(started, { kind: "worker", config, log, version, redisTimeoutMs: REDIS_TIMEOUT_MS });
+  const locks = started.use(new Locks(service.store.ledger, log));
   const workers: Worker[] = [];
-  const bench: Workbench = {
-    ledger, clusters, locks, log, metrics, gateOf, policy: config, profile: config.profile, install: config.install, readySettleMs: config.readySettleMs,
-    onWrite: (cluster, kind, action) => metrics.writes.inc({ cluster, kind, action }),
-    onIncomplete: importGate(workers, importStands, log, stop.signal),
-  };
-  async function importStands(): Promise<boolean> {
-    const { complete } = await ledger.mark();
-    metrics.importComplete.set(complete ? 1 : 0);
-    return complete;
-  }
-  const background: Promise<unknown>[] = [];
-  started.defer(async () => {
-    stop.abort();
-    await Promise.allSettled(background);
-  });
-  const connection = workerConnection(config.redisUrl!, onError);
+  const bench = openBench(service, locks, importGate(workers, service));
+  const connection = workerConnection(config.redisUrl!, (err) => log.redisTrouble({ err }));
   started.defer(() => connection.disconnect());
   for (const name of QUEUES) workers.push(consume(name, connection, tagOf(config.redisPrefix), config.concurrency, bench));
   started.defer(() => stopWorkers(workers, locks, log));
-  followClusters(clusters, bench, stop.signal, background);
-  clusters.follow();
-  background.push(every(SWEEP_MS, () => sweep(bench), (err) => log.redisTrouble({ err }), stop.signal));
-  for (const worker of workers) worker.run().catch((error: unknown) => log.unexpected({ err: error }));
-  countJobs(metrics, Object.values(store.queues));
-  const ops = openOps(log, metrics, async () => (workers.every((worker) => worker.isRunning()) ? ((await importStands()) ? undefined : "the import does not stand yet") : "not running"));
-  started.defer(() => ops.close());
-  const address = await listen(ops, config.opsListen);
-  log.started({ what: "worker", id, ops: address, clusters: clusters.ids() });
+  followClusters(service, bench);
+  service.repeat(SWEEP_MS, () => sweep(bench));
+  for (const worker of workers) service.background(worker.run());
+  const ops = await openServiceOps(started, service, () => (workers.every((worker) => worker.isRunning()) ? undefined : "not running"));
+  log.started({ what: "worker", id: service.id, ops, clusters: service.clusters.ids() });
   const all = started.move();
-  return { ops: address, [Symbol.asyncDispose]: () => all.disposeAsync() };
+  return { ops, [Symbol.asyncDispose]: () => all.disposeAsync() };
+}
+
+/** What a run needs besides its job. */
+function openBench(service: Service, locks: Locks, onIncomplete: () => void): Workbench {
+  const { config, log, metrics, clusters, store } = service;
+  const gates = new Map<string, Gate>();
+  const gateOf = (cluster: string): Gate => {
+    const known = gates.get(cluster);
+    if (known) return known;
+    // Half of the slots at most: a cluster that does not answer must not hold them all.
+    const gate = new Gate(cluster, Math.max(1, Math.ceil(config.concurrency / 2)), (changed) => gateChanged(changed, service));
+    gates.set(cluster, gate);
+    return gate;
+  };
+  return {
+    ledger: store.ledger,
+    clusters,
+    locks,
+    log,
+    metrics,
+    gateOf,
+    onIncomplete,
+    policy: config,
+    profile: config.profile,
+    install: config.install,
+    readySettleMs: config.readySettleMs,
+    onWrite: (cluster, kind, action) => metrics.writes.inc({ cluster, kind, action }),
+  };
 }
 
 /** Takes no new job, lets what runs finish; at the deadline hands it back. */
@@ -89,12 +81,12 @@ async function stopWorkers(workers: readonly Worker[], locks: Locks, log: Log): 
 }
 
 /** Pauses all consumers until the import stands again; returns at once. */
-function importGate(workers: readonly Worker[], complete: () => Promise<boolean>, log: Log, signal: AbortSignal): () => void {
+function importGate(workers: readonly Worker[], { log, stopping, importStands, background }: Service): () => void {
   let waiting = false;
   const wait = async (): Promise<void> => {
     await Promise.all(workers.map((worker) => worker.pause(true)));
     log.importMissing();
-    while (!signal.aborted && !(await complete().catch(() => false))) await pause(1_000, signal);
+    while (!stopping.aborted && !(await importStands().catch(() => false))) await pause(1_000, stopping);
     for (const worker of workers) await worker.resume();
     log.importBack();
     waiting = false;
@@ -102,34 +94,35 @@ function importGate(workers: readonly Worker[], complete: () => Promise<boolean>
   return () => {
     if (waiting) return;
     waiting = true;
-    wait().catch((error: unknown) => log.unexpected({ err: error }));
+    background(wait());
   };
 }
 
 /** A fill watch for each cluster, as long as its client lives; one that appears wakes what waited for it. */
-function followClusters(clusters: Clusters, bench: Workbench, signal: AbortSignal, background: Promise<unknown>[]): void {
+function followClusters({ clusters, stopping, background }: Service, bench: Workbench): void {
+  const { ledger, log, metrics } = bench;
   const watches = new Map<string, AbortController>();
   const watch = (client: ClusterClient): void => {
     watches.get(client.cluster)?.abort();
     const end = new AbortController();
     watches.set(client.cluster, end);
-    background.push(watchFills({ client, ledger: bench.ledger, log: bench.log, metrics: bench.metrics }, AbortSignal.any([end.signal, signal])));
+    background(watchFills({ client, ledger, log, metrics }, AbortSignal.any([end.signal, stopping])));
   };
   clusters.listen({
     onAppeared(client) {
-      bench.log.clusterAppeared({ cluster: client.cluster });
+      log.clusterAppeared({ cluster: client.cluster });
       watch(client);
-      background.push(wakeUnsettled(client.cluster, bench).catch((err: unknown) => bench.log.redisTrouble({ err })));
+      background(wakeUnsettled(client.cluster, bench));
     },
     onChanged(client) {
-      bench.log.clusterChanged({ cluster: client.cluster });
+      log.clusterChanged({ cluster: client.cluster });
       watch(client);
     },
     onGone(cluster) {
-      bench.log.clusterGone({ cluster });
+      log.clusterGone({ cluster });
       watches.get(cluster)?.abort();
     },
-    onProblem: (file, problem) => bench.log.clusterProblem({ file, problem }),
+    onProblem: (file, problem) => log.clusterProblem({ file, problem }),
   });
 }
 
@@ -138,16 +131,16 @@ async function wakeUnsettled(cluster: string, { ledger }: Workbench): Promise<vo
   for await (const { subject, record } of ledger.subjects(cluster)) if (record.obs < record.gen) await ledger.wake(subject, "sweep", "binding");
 }
 
+/** What is due and was forgotten: lost jobs, ended login grants, next retries. */
 async function sweep({ ledger, log }: Workbench): Promise<void> {
   const found = await ledger.sweep(SWEEP_AT_ONCE);
   for (const { subject, delayMs, loginEnded } of found) await ledger.wake(subject, "sweep", loginEnded ? "deletion" : "binding", delayMs);
   if (found.length > 0) log.swept({ subjects: found.length });
 }
 
-function gateChanged(gate: Gate, log: Log, metrics: Workbench["metrics"], ledger: Workbench["ledger"], id: string): void {
-  const { cluster, state, reason } = gate;
+function gateChanged({ cluster, state, reason }: Gate, { log, metrics, store, id, background }: Service): void {
   metrics.gateOpen.set({ cluster }, state === "open" ? 1 : state === "half-open" ? 0.5 : 0);
   if (state === "closed") log.gateClosed({ cluster, reason });
   if (state === "open") log.gateOpened({ cluster });
-  ledger.noteCluster(cluster, { [`gate:${id}`]: `${state} ${Date.now()} ${reason}` }).catch((error: unknown) => log.redisTrouble({ err: error }));
+  background(store.ledger.noteCluster(cluster, { [`gate:${id}`]: `${state} ${Date.now()} ${reason}` }));
 }

@@ -12,8 +12,8 @@ import { TerminalError, WaitError } from "../shared/jobs.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { ApiError, meaningOf } from "../shared/kube/errors.ts";
 import { pause } from "../shared/kube/watch.ts";
-import type { Ledger, Read, Settlement } from "../shared/ledger/ledger.ts";
-import type { Applied, SubjectRecord } from "../shared/ledger/record.ts";
+import type { Ledger } from "../shared/ledger/ledger.ts";
+import type { Applied, Read, Settlement, SubjectRecord } from "../shared/ledger/record.ts";
 import { knowledgeOf } from "../shared/ledger/record.ts";
 import type { Subject } from "../shared/subject.ts";
 import { ConflictError, carryOut, getBinding, getRole, getSecret, observe } from "./cluster.ts";
@@ -88,7 +88,16 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   const wanted: Wanted | undefined = decision.kind === "present" ? { ...decision, profile: settings.profile, install: settings.install } : undefined;
   const { own, inTheWay } = ownOnly(seen, user, settings.install, read.record.applied);
   if (wanted && inTheWay) return leaveAlone(run, settings, read.record, inTheWay);
-  const state: Pass = { takeover: taken.takeover, me: run.me, nonce: randomBytes(5).toString("hex"), sealed: false, absenceSeen: false, ownAccount: false, rotated: false, checked: false };
+  const state: Pass = {
+    takeover: taken.takeover,
+    me: run.me,
+    nonce: randomBytes(5).toString("hex"),
+    sealed: false,
+    absenceSeen: false,
+    ownAccount: false,
+    rotated: false,
+    checked: false,
+  };
   const after = await apply(run, settings, { wanted, seen: own, state, record: read.record, began });
   if (typeof after === "string") return after === "again" ? "again" : { kind: after };
   if (decision.kind !== "present") return settleAbsent(run, settings, read.record, decision);
@@ -151,7 +160,9 @@ function note(run: Run, settings: Settings, state: Pass, step: Extract<Step, { k
   if (step.kind === "ServiceAccount" && step.do === "change") state.rotated = true;
 }
 
-type Proof = { readonly kind: "ready"; readonly applied: Applied } | { readonly kind: "pending"; readonly reason: string; readonly againMs: number | undefined; readonly applied: Applied };
+type Proof =
+  | { readonly kind: "ready"; readonly applied: Applied }
+  | { readonly kind: "pending"; readonly reason: string; readonly againMs: number | undefined; readonly applied: Applied };
 
 /** What was written is proved with the impersonator's own token. Nobody waits here for a token: the fill watch wakes the subject. */
 async function prove(run: Run, settings: Settings, wanted: Wanted, seen: Seen, record: SubjectRecord): Promise<Proof> {
@@ -162,9 +173,11 @@ async function prove(run: Run, settings: Settings, wanted: Wanted, seen: Seen, r
   const { name, uid } = applied.secret;
   // A Secret that this run made is hardly filled yet.
   const fresh = run.before?.secrets.every((secret) => secret.metadata!.uid !== uid) ?? false;
-  const token = tokenIn(seen.secrets.find((secret) => secret.metadata!.name === name)) ?? (fresh ? undefined : tokenIn(await getSecret(run.client, name, run.signal)));
+  const token =
+    tokenIn(seen.secrets.find((secret) => secret.metadata!.name === name)) ?? (fresh ? undefined : tokenIn(await getSecret(run.client, name, run.signal)));
   if (token === undefined) return { kind: "pending", reason: "the token controller has not filled its Secret yet", againMs: undefined, applied };
-  if (!(await proveReady(run.client, token, run.subject.user, witness, run.signal))) return { kind: "pending", reason: "the API server does not see the change yet", againMs: UNPROVED_MS, applied };
+  if (!(await proveReady(run.client, token, run.subject.user, witness, run.signal)))
+    return { kind: "pending", reason: "the API server does not see the change yet", againMs: UNPROVED_MS, applied };
   await pause(settings.readySettleMs, run.signal);
   return { kind: "ready", applied: appliedFrom(wanted, seen) };
 }
@@ -176,7 +189,12 @@ async function settleAbsent(run: Run, settings: Settings, record: SubjectRecord,
 }
 
 /** Others' objects stand where ours would: never touched. */
-async function leaveAlone(run: Run, settings: Settings, record: SubjectRecord, { kind, holder }: { kind: Kind; holder: "rancher" | "foreign" }): Promise<Outcome> {
+async function leaveAlone(
+  run: Run,
+  settings: Settings,
+  record: SubjectRecord,
+  { kind, holder }: { kind: Kind; holder: "rancher" | "foreign" },
+): Promise<Outcome> {
   if (holder === "rancher") return settle(run, settings, record, { result: "waiting", reason: "managed by Rancher", applied: undefined, next: 0 });
   throw new TerminalError(`foreign object: the ${kind} of this user's name belongs to somebody else; delete or rename it`);
 }

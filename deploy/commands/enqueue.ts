@@ -13,5 +13,9 @@ export async function enqueue(config: Config, options: { cluster?: string; user?
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const copy = await store.ledger.learn(user, { join: cluster });
   const { gen, delayMs } = await store.ledger.submit({ cluster, user }, { copy }, "verify", "binding");
-  return { json: { cluster, user, generation: gen, delayMs }, text: `${cluster}/${user} is looked at ${delayMs > 0 ? `in ${Math.ceil(delayMs / 1000)} s (it failed a moment ago)` : "now"}`, exitCode: 0 };
+  return {
+    json: { cluster, user, generation: gen, delayMs },
+    text: `${cluster}/${user} is looked at ${delayMs > 0 ? `in ${Math.ceil(delayMs / 1000)} s (it failed a moment ago)` : "now"}`,
+    exitCode: 0,
+  };
 }

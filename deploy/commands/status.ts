@@ -22,13 +22,22 @@ export async function status(config: Config, options: { cluster?: string; user?:
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const { subjects, clusters } = await statusRows(store, options);
   const text = [
-    table(["CLUSTER", "USER", "STATE", "GENERATION", "UPDATED", "REASON"], subjects.map((row) => [row.cluster, row.user, row.state, `${row.observedGeneration}/${row.generation}`, row.updatedAt, row.reason])),
-    table(["CLUSTER", "GATE", "BACKLOG", "LAST RESYNC", "REASON"], clusters.map((row) => [row.cluster, row.gate, String(row.backlog), row.lastResync ?? "never", row.reason])),
+    table(
+      ["CLUSTER", "USER", "STATE", "GENERATION", "UPDATED", "REASON"],
+      subjects.map((row) => [row.cluster, row.user, row.state, `${row.observedGeneration}/${row.generation}`, row.updatedAt, row.reason]),
+    ),
+    table(
+      ["CLUSTER", "GATE", "BACKLOG", "LAST RESYNC", "REASON"],
+      clusters.map((row) => [row.cluster, row.gate, String(row.backlog), row.lastResync ?? "never", row.reason]),
+    ),
   ].join("\n\n");
   return { json: { subjects, clusters }, text, exitCode: 0 };
 }
 
-export async function statusRows({ ledger }: Pick<Store, "ledger">, options: { cluster?: string; user?: string }): Promise<{ subjects: StatusRow[]; clusters: ClusterRow[] }> {
+export async function statusRows(
+  { ledger }: Pick<Store, "ledger">,
+  options: { cluster?: string; user?: string },
+): Promise<{ subjects: StatusRow[]; clusters: ClusterRow[] }> {
   const { run } = await ledger.mark();
   const subjects: StatusRow[] = [];
   const clusters: ClusterRow[] = [];
@@ -49,10 +58,12 @@ export async function statusRows({ ledger }: Pick<Store, "ledger">, options: { c
 /** The worst of what the workers' gates say. */
 async function clusterRow(ledger: Ledger, cluster: string, backlog: number): Promise<ClusterRow> {
   const fields = await ledger.clusterFields(cluster);
-  const gates = Object.entries(fields).filter(([field]) => field.startsWith("gate:")).flatMap(([, value]) => {
-    const [, state, at, reason] = /^(\S+) (\d+) ?(.*)$/s.exec(value) ?? [];
-    return state !== undefined && Date.now() - Number(at) < GATE_MS_MAX ? [{ gate: state as ClusterRow["gate"], reason: reason ?? "" }] : [];
-  });
+  const gates = Object.entries(fields)
+    .filter(([field]) => field.startsWith("gate:"))
+    .flatMap(([, value]) => {
+      const [, state, at, reason] = /^(\S+) (\d+) ?(.*)$/s.exec(value) ?? [];
+      return state !== undefined && Date.now() - Number(at) < GATE_MS_MAX ? [{ gate: state as ClusterRow["gate"], reason: reason ?? "" }] : [];
+    });
   const worst = gates.find(({ gate }) => gate === "closed") ?? gates.find(({ gate }) => gate === "half-open") ?? { gate: "open" as const, reason: "" };
   const held = Number(fields["heldImport"] ?? 0) + Number(fields["heldResync"] ?? 0);
   const reason = [worst.reason, held > 0 ? `${held} removals are held back` : ""].filter((part) => part !== "").join("; ");

@@ -36,10 +36,15 @@ export async function verify(config: Config, options: { cluster?: string; user?:
   for (const cluster of options.cluster === undefined ? await store.ledger.clusters() : [options.cluster]) {
     const client = clusters.get(cluster);
     if (!client) throw new UsageError(`--cluster: ${cluster} is not in ${config.clustersDir}`);
-    if (options.user !== undefined) subjects.push(await verifySubject(client, options.user, (await store.ledger.record({ cluster, user: options.user }))?.applied?.identity));
-    else for await (const { subject, record } of store.ledger.subjects(cluster)) if (record.applied) subjects.push(await verifySubject(client, subject.user, record.applied.identity));
+    if (options.user !== undefined)
+      subjects.push(await verifySubject(client, options.user, (await store.ledger.record({ cluster, user: options.user }))?.applied?.identity));
+    else
+      for await (const { subject, record } of store.ledger.subjects(cluster))
+        if (record.applied) subjects.push(await verifySubject(client, subject.user, record.applied.identity));
   }
-  const rows = subjects.flatMap(({ cluster, user, checks }) => checks.map(({ check, expected, got, ok }) => [cluster, user, check, expected, got, ok ? "ok" : "NOT OK"]));
+  const rows = subjects.flatMap(({ cluster, user, checks }) =>
+    checks.map(({ check, expected, got, ok }) => [cluster, user, check, expected, got, ok ? "ok" : "NOT OK"]),
+  );
   return { json: { subjects }, text: table(["CLUSTER", "USER", "CHECK", "EXPECTED", "GOT", ""], rows), exitCode: subjects.every(({ ok }) => ok) ? 0 : 3 };
 }
 
@@ -61,22 +66,48 @@ async function tokenOf(client: ClusterClient, account: V1ServiceAccount, signal:
   return name === undefined ? undefined : tokenIn(await getSecret(client, name, signal));
 }
 
-async function askAs(client: ClusterClient, token: string, identity: Identity, add: (check: string, expected: string, got: string) => void, signal: AbortSignal): Promise<void> {
+async function askAs(
+  client: ClusterClient,
+  token: string,
+  identity: Identity,
+  add: (check: string, expected: string, got: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const names = identityNames(identity);
   const whole = await review(client, token, headersFor(identity.user, names), signal);
   add("becomes", identity.user, whole.username || String(whole.status));
   add("groups", describe(identity.groups), describe(canonical(whole.groups)));
-  add("extras", JSON.stringify([identity.principalid, identity.username]), JSON.stringify([canonical(whole.extra["principalid"] ?? []), canonical(whole.extra["username"] ?? [])]));
+  add(
+    "extras",
+    JSON.stringify([identity.principalid, identity.username]),
+    JSON.stringify([canonical(whole.extra["principalid"] ?? []), canonical(whole.extra["username"] ?? [])]),
+  );
   const stranger = `stranger-${randomBytes(6).toString("hex")}`;
-  const refused = async (check: string, headers: readonly (readonly [string, string])[]): Promise<void> => add(check, "403", String((await review(client, token, headers, signal)).status));
+  const refused = async (check: string, headers: readonly (readonly [string, string])[]): Promise<void> =>
+    add(check, "403", String((await review(client, token, headers, signal)).status));
   await refused("as a stranger", [["Impersonate-User", stranger]]);
-  await refused("with a foreign group", [["Impersonate-User", identity.user], ["Impersonate-Group", stranger]]);
-  await refused("with a foreign extra", [["Impersonate-User", identity.user], ["Impersonate-Extra-principalid", stranger]]);
-  await refused("with an extra that is not granted", [["Impersonate-User", identity.user], [`Impersonate-Extra-${stranger}`, "x"]]);
-  await refused("with a uid", [["Impersonate-User", identity.user], ["Impersonate-Uid", stranger]]);
+  await refused("with a foreign group", [
+    ["Impersonate-User", identity.user],
+    ["Impersonate-Group", stranger],
+  ]);
+  await refused("with a foreign extra", [
+    ["Impersonate-User", identity.user],
+    ["Impersonate-Extra-principalid", stranger],
+  ]);
+  await refused("with an extra that is not granted", [
+    ["Impersonate-User", identity.user],
+    [`Impersonate-Extra-${stranger}`, "x"],
+  ]);
+  await refused("with a uid", [
+    ["Impersonate-User", identity.user],
+    ["Impersonate-Uid", stranger],
+  ]);
 }
 
 const identityNames = ({ groups, principalid, username }: Identity): Name[] => [
-  ...groups.map((name) => ({ resource: "groups", name })), ...principalid.map((name) => ({ resource: "userextras/principalid", name })), ...username.map((name) => ({ resource: "userextras/username", name })),
+  ...groups.map((name) => ({ resource: "groups", name })),
+  ...principalid.map((name) => ({ resource: "userextras/principalid", name })),
+  ...username.map((name) => ({ resource: "userextras/username", name })),
 ];
-const describe = (names: readonly (string | Name)[]): string => canonical(names.map((name) => (typeof name === "string" ? name : `${name.resource} ${name.name}`))).join(", ");
+const describe = (names: readonly (string | Name)[]): string =>
+  canonical(names.map((name) => (typeof name === "string" ? name : `${name.resource} ${name.name}`))).join(", ");

@@ -48,22 +48,30 @@ export interface Dev extends AsyncDisposable {
 /** Runs until a signal; with `once` until all is settled, and sets the exit code. @throws UsageError, or Error when a part cannot start. */
 export async function startDev(options: DevOptions): Promise<void> {
   if (options.once) return runOnce(options);
+  const dev = await runDev(options);
+  options.onStop(dev, dev.log);
+}
+
+type Start = Pick<DevOptions, "environment" | "version" | "output">;
+
+/** Starts all parts, lets other commands in this folder find them, and tells what happens. @throws UsageError, or Error when a part cannot start. */
+export async function runDev(options: Start): Promise<Dev> {
   refuseSecond();
   await using started = new AsyncDisposableStack();
   const dev = started.use(await openDev(options));
-  const { log, ledger } = dev;
   started.defer(await writeDevFile(dev, options.environment));
   if (options.output === "json") process.stdout.write(`${JSON.stringify({ pid: process.pid, clusters: dev.clusters, addresses: dev.addresses }, undefined, 2)}\n`);
-  else started.use(tell(dev, ledger, options.version));
-  options.onStop(started.move(), log);
+  else started.use(tell(dev, options.version));
+  const all = started.move();
+  return { ...dev, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
 /** What a person at the terminal sees. */
-function tell(dev: Dev, ledger: Ledger, version: string): AsyncDisposable {
+function tell(dev: Dev, version: string): AsyncDisposable {
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
   for (const line of introduction(dev, version)) say(line);
   const end = new AbortController();
-  const following = followChanges(ledger, say, end.signal);
+  const following = followChanges(dev.ledger, say, end.signal);
   return {
     async [Symbol.asyncDispose]() {
       end.abort();
@@ -72,7 +80,7 @@ function tell(dev: Dev, ledger: Ledger, version: string): AsyncDisposable {
   };
 }
 
-export function introduction({ config, clusters, embedded, addresses, madeSecret }: Dev, version: string): string[] {
+function introduction({ config, clusters, embedded, addresses, madeSecret }: Dev, version: string): string[] {
   const source = config.managementKubeconfig === undefined ? "logins are the source" : `bindings come from ${config.managementKubeconfig}`;
   const redis = embedded ? "an embedded Redis that forgets everything when this stops" : "the Redis of UNDERSTUDY_REDIS_URL";
   return [
@@ -97,7 +105,7 @@ async function runOnce(options: DevOptions): Promise<void> {
 }
 
 /** Starts all parts. */
-export async function openDev({ environment, version, output }: Pick<DevOptions, "environment" | "version" | "output">): Promise<Dev> {
+async function openDev({ environment, version, output }: Start): Promise<Dev> {
   const { config: read, madeSecret, embedded } = devConfig(environment, output);
   const { ids: clusters, problems: unusable } = await clustersOf(read);
   await using started = new AsyncDisposableStack();

@@ -22,7 +22,13 @@ export interface Policy {
 
 /** `next` (ms, 0 = never): when this decision changes by itself. `dropped`: names that were left out, and why. */
 export type Decision =
-  | { readonly kind: "present"; readonly identity: Identity; readonly loginEnds: LoginGrant | undefined; readonly next: number; readonly dropped: readonly string[] }
+  | {
+      readonly kind: "present";
+      readonly identity: Identity;
+      readonly loginEnds: LoginGrant | undefined;
+      readonly next: number;
+      readonly dropped: readonly string[];
+    }
   | { readonly kind: "absent"; readonly reason: string; readonly waiting: boolean; readonly next: number }
   | { readonly kind: "refused"; readonly reason: string; readonly next: number };
 
@@ -42,7 +48,11 @@ export function decide(known: Knowledge, policy: Policy): Decision {
   if (user !== null && !user.enabled) return { kind: "absent", reason: "user disabled", waiting: bound, next: 0 };
   const groups = canonical([...BUILT_IN_GROUPS, ...values.groups]);
   if (groups.length - BUILT_IN_GROUPS.length > policy.groupsMax) {
-    return { kind: "refused", reason: `${groups.length - BUILT_IN_GROUPS.length} groups, over the limit of ${policy.groupsMax} (UNDERSTUDY_GROUPS_MAX)`, next: 0 };
+    return {
+      kind: "refused",
+      reason: `${groups.length - BUILT_IN_GROUPS.length} groups, over the limit of ${policy.groupsMax} (UNDERSTUDY_GROUPS_MAX)`,
+      next: 0,
+    };
   }
   const identity: Identity = { user: known.user, groups, principalid: values.principalid, username: values.username };
   const ends = [bound ? 0 : (login?.end ?? 0), known.restored && known.restored.end > known.now ? known.restored.end : 0].filter((end) => end > 0);

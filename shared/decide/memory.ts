@@ -11,12 +11,18 @@ import { namesIn } from "./rules.ts";
 
 /** What `applied` describes, as objects. They are unchanged since, or the next write's precondition will say so. */
 export function rememberedObjects(applied: Applied, install: string): Seen {
-  const wanted: Wanted = { identity: applied.identity, loginEnds: applied.ends > 0 ? { at: 0, end: applied.ends } : undefined, profile: applied.profile as Profile, install };
+  const wanted: Wanted = {
+    identity: applied.identity,
+    loginEnds: applied.ends > 0 ? { at: 0, end: applied.ends } : undefined,
+    profile: applied.profile as Profile,
+    install,
+  };
   const named = <T extends { metadata?: V1ObjectMeta }>(object: T, meta: V1ObjectMeta): T => ({ ...object, metadata: { ...object.metadata, ...meta } });
   const role = named(roleFor(wanted), { ...applied.role });
   const account = named(accountFor(wanted, role.metadata!, applied.secret.name), { uid: applied.accountUid });
   return {
-    role, account,
+    role,
+    account,
     binding: named(bindingFor(wanted, role.metadata!), { uid: applied.bindingUid }),
     secrets: [named(secretFor(wanted, account.metadata!, applied.secret.name), { uid: applied.secret.uid })],
   };
@@ -27,10 +33,13 @@ export function appliedFrom({ identity, profile, loginEnds }: Wanted, { role, ac
   const { name, uid } = secrets[0]!.metadata!;
   const seenEnd = loginEndsOf(role!);
   return {
-    identity, profile,
+    identity,
+    profile,
     ends: loginEndsDiffer(seenEnd, loginEnds) ? (loginEnds?.end ?? 0) : seenEnd,
     role: { uid: role!.metadata!.uid!, resourceVersion: role!.metadata!.resourceVersion! },
-    accountUid: account!.metadata!.uid!, bindingUid: binding!.metadata!.uid!, secret: { name: name!, uid: uid! },
+    accountUid: account!.metadata!.uid!,
+    bindingUid: binding!.metadata!.uid!,
+    secret: { name: name!, uid: uid! },
     ...(witness ? { witness } : {}),
   };
 }
@@ -44,8 +53,16 @@ export function memoryOf(role: V1ClusterRole | undefined, user: string, install:
 }
 
 /** The objects that are ours to change, and the first that stands in the way of a set-up. An object that lost its marks is known by its uid or its owner. */
-export function ownOnly(seen: Seen, user: string, install: string, applied: Applied | undefined): { own: Seen; inTheWay: { kind: Kind; holder: "rancher" | "foreign" } | undefined } {
-  const holder = { ClusterRole: holderOf(seen.role, user, install, uidsOf(applied)), ServiceAccount: "nobody", ClusterRoleBinding: "nobody" } as Record<"ClusterRole" | "ServiceAccount" | "ClusterRoleBinding", ReturnType<typeof holderOf>>;
+export function ownOnly(
+  seen: Seen,
+  user: string,
+  install: string,
+  applied: Applied | undefined,
+): { own: Seen; inTheWay: { kind: Kind; holder: "rancher" | "foreign" } | undefined } {
+  const holder = { ClusterRole: holderOf(seen.role, user, install, uidsOf(applied)), ServiceAccount: "nobody", ClusterRoleBinding: "nobody" } as Record<
+    "ClusterRole" | "ServiceAccount" | "ClusterRoleBinding",
+    ReturnType<typeof holderOf>
+  >;
   const known = new Set(uidsOf(applied));
   if (holder.ClusterRole === "ours" && seen.role?.metadata?.uid) known.add(seen.role.metadata.uid);
   holder.ServiceAccount = holderOf(seen.account, user, install, known);

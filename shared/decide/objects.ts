@@ -1,8 +1,17 @@
 // Identity → the four objects of an impersonator, and how a seen one differs from them. Pure.
 import type { V1ClusterRole, V1ClusterRoleBinding, V1ObjectMeta, V1OwnerReference, V1Secret, V1ServiceAccount } from "@kubernetes/client-node";
 import {
-  IMPERSONATOR_LABEL, INSTALL_ANNOTATION, LOGIN_ENDS_ANNOTATION, NAMESPACE, SEALED_BY_ANNOTATION, SECRET_ACCOUNT_ANNOTATION,
-  SECRET_ACCOUNT_LABEL, SECRET_ACCOUNT_UID_ANNOTATION, SECRET_REF_ANNOTATION, USER_ANNOTATION, nameOf,
+  IMPERSONATOR_LABEL,
+  INSTALL_ANNOTATION,
+  LOGIN_ENDS_ANNOTATION,
+  NAMESPACE,
+  SEALED_BY_ANNOTATION,
+  SECRET_ACCOUNT_ANNOTATION,
+  SECRET_ACCOUNT_LABEL,
+  SECRET_ACCOUNT_UID_ANNOTATION,
+  SECRET_REF_ANNOTATION,
+  USER_ANNOTATION,
+  nameOf,
 } from "../names.ts";
 import type { Identity, LoginGrant } from "../subject.ts";
 import type { Profile } from "./rules.ts";
@@ -29,7 +38,8 @@ export function roleFor(wanted: Wanted, sealedBy?: string): V1ClusterRole {
   if (wanted.loginEnds) annotations[LOGIN_ENDS_ANNOTATION] = new Date(wanted.loginEnds.end).toISOString();
   if (sealedBy !== undefined) annotations[SEALED_BY_ANNOTATION] = sealedBy;
   return {
-    apiVersion: `${RBAC}/v1`, kind: "ClusterRole",
+    apiVersion: `${RBAC}/v1`,
+    kind: "ClusterRole",
     metadata: { name: nameOf(wanted.identity.user), labels, annotations },
     rules: rulesFor(wanted.identity, wanted.profile) as unknown as NonNullable<V1ClusterRole["rules"]>,
   };
@@ -37,9 +47,13 @@ export function roleFor(wanted: Wanted, sealedBy?: string): V1ClusterRole {
 
 export function accountFor(wanted: Wanted, role: V1ObjectMeta, secretName: string): V1ServiceAccount {
   return {
-    apiVersion: "v1", kind: "ServiceAccount", automountServiceAccountToken: false,
+    apiVersion: "v1",
+    kind: "ServiceAccount",
+    automountServiceAccountToken: false,
     metadata: {
-      name: nameOf(wanted.identity.user), namespace: NAMESPACE, labels,
+      name: nameOf(wanted.identity.user),
+      namespace: NAMESPACE,
+      labels,
       annotations: { ...marks(wanted), [SECRET_REF_ANNOTATION]: `${NAMESPACE}/${secretName}` },
       ownerReferences: [owner(`${RBAC}/v1`, "ClusterRole", role)],
     },
@@ -50,9 +64,13 @@ export function accountFor(wanted: Wanted, role: V1ObjectMeta, secretName: strin
 export function secretFor(wanted: Wanted, account: V1ObjectMeta, name: string): V1Secret {
   const accountName = nameOf(wanted.identity.user);
   return {
-    apiVersion: "v1", kind: "Secret", type: SECRET_TYPE,
+    apiVersion: "v1",
+    kind: "Secret",
+    type: SECRET_TYPE,
     metadata: {
-      name, namespace: NAMESPACE, labels: { ...labels, [SECRET_ACCOUNT_LABEL]: accountName },
+      name,
+      namespace: NAMESPACE,
+      labels: { ...labels, [SECRET_ACCOUNT_LABEL]: accountName },
       annotations: { ...marks(wanted), [SECRET_ACCOUNT_ANNOTATION]: accountName, [SECRET_ACCOUNT_UID_ANNOTATION]: account.uid! },
       ownerReferences: [owner("v1", "ServiceAccount", account)],
     },
@@ -62,7 +80,8 @@ export function secretFor(wanted: Wanted, account: V1ObjectMeta, name: string): 
 export function bindingFor(wanted: Wanted, role: V1ObjectMeta): V1ClusterRoleBinding {
   const name = nameOf(wanted.identity.user);
   return {
-    apiVersion: `${RBAC}/v1`, kind: "ClusterRoleBinding",
+    apiVersion: `${RBAC}/v1`,
+    kind: "ClusterRoleBinding",
     metadata: { name, labels, annotations: marks(wanted), ownerReferences: [owner(`${RBAC}/v1`, "ClusterRole", role)] },
     subjects: [{ kind: "ServiceAccount", name, namespace: NAMESPACE }],
     roleRef: { apiGroup: RBAC, kind: "ClusterRole", name },

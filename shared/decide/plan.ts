@@ -3,7 +3,17 @@ import type { KubernetesObject, V1ClusterRole, V1ClusterRoleBinding, V1ObjectMet
 import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, USER_ANNOTATION, secretNameOf } from "../names.ts";
 import type { Wanted } from "./objects.ts";
 import {
-  SECRET_TYPE, accountDiffers, accountFor, bindingDiffers, bindingFor, roleDiffers, roleFor, roleRefIsOwn, secretDiffers, secretFor, secretRefOf,
+  SECRET_TYPE,
+  accountDiffers,
+  accountFor,
+  bindingDiffers,
+  bindingFor,
+  roleDiffers,
+  roleFor,
+  roleRefIsOwn,
+  secretDiffers,
+  secretFor,
+  secretRefOf,
 } from "./objects.ts";
 
 export const KINDS = ["ClusterRole", "ServiceAccount", "Secret", "ClusterRoleBinding"] as const;
@@ -57,14 +67,21 @@ function towardsAbsent(seen: Seen, pass: Pass): Step {
 
 /** Role, account, Secret, and the binding last: its presence is the evidence that set-up was complete. */
 function towardsPresent(wanted: Wanted, seen: Seen, pass: Pass): Step {
-  return leftovers(seen) ?? roleStep(wanted, seen, pass) ?? accountStep(wanted, seen, pass) ?? secretStep(wanted, seen, pass) ?? bindingStep(wanted, seen, pass) ?? { do: "done" };
+  return (
+    leftovers(seen) ??
+    roleStep(wanted, seen, pass) ??
+    accountStep(wanted, seen, pass) ??
+    secretStep(wanted, seen, pass) ??
+    bindingStep(wanted, seen, pass) ?? { do: "done" }
+  );
 }
 
 /** What an earlier role's removal or a foreign hand left behind goes before the new role comes: with it the old children would be in force at once. */
 function leftovers({ role, binding, account, secrets }: Seen): Step | undefined {
   const reason = "it belongs to an earlier owner";
   if (binding && (!role || ownerOf(binding) !== role.metadata?.uid)) return remove("ClusterRoleBinding", binding.metadata!, reason);
-  if (account && (!role || ownerOf(account) !== role.metadata?.uid)) return secrets[0] ? remove("Secret", secrets[0].metadata!, reason) : remove("ServiceAccount", account.metadata!, reason);
+  if (account && (!role || ownerOf(account) !== role.metadata?.uid))
+    return secrets[0] ? remove("Secret", secrets[0].metadata!, reason) : remove("ServiceAccount", account.metadata!, reason);
   const stale = secrets.find((secret) => !account || ownerOf(secret) !== account.metadata?.uid);
   return stale && remove("Secret", stale.metadata!, reason);
 }
@@ -83,7 +100,9 @@ function accountStep(wanted: Wanted, { role, account }: Seen, pass: Pass): Step 
   const fresh = accountFor(wanted, role!.metadata!, name);
   if (!account) return { do: "create", kind: "ServiceAccount", object: fresh, reason: "it is missing" };
   const differs = accountDiffers(account, wanted);
-  return differs === undefined ? undefined : { do: "change", kind: "ServiceAccount", object: overlaid(account, fresh, secretRefOf(account) ?? name), reason: differs };
+  return differs === undefined
+    ? undefined
+    : { do: "change", kind: "ServiceAccount", object: overlaid(account, fresh, secretRefOf(account) ?? name), reason: differs };
 }
 
 function secretStep(wanted: Wanted, { role, account, secrets }: Seen, pass: Pass): Step | undefined {
@@ -104,13 +123,21 @@ function secretStep(wanted: Wanted, { role, account, secrets }: Seen, pass: Pass
   const differs = secretDiffers(named, wanted, account!.metadata!);
   if (differs === undefined) return undefined;
   const { metadata } = secretFor(wanted, account!.metadata!, ref);
-  const object = { ...named, metadata: { ...versioned({ metadata: metadata! }, named.metadata!).metadata, labels: { ...named.metadata!.labels, ...metadata!.labels }, annotations: { ...named.metadata!.annotations, ...metadata!.annotations } } };
+  const object = {
+    ...named,
+    metadata: {
+      ...versioned({ metadata: metadata! }, named.metadata!).metadata,
+      labels: { ...named.metadata!.labels, ...metadata!.labels },
+      annotations: { ...named.metadata!.annotations, ...metadata!.annotations },
+    },
+  };
   return { do: "change", kind: "Secret", object, reason: differs };
 }
 
 function bindingStep(wanted: Wanted, { role, binding }: Seen, pass: Pass): Step | undefined {
   const fresh = bindingFor(wanted, role!.metadata!);
-  if (binding && !roleRefIsOwn(binding)) return remove("ClusterRoleBinding", binding.metadata!, "its roleRef, which cannot be changed, is not the impersonator's role");
+  if (binding && !roleRefIsOwn(binding))
+    return remove("ClusterRoleBinding", binding.metadata!, "its roleRef, which cannot be changed, is not the impersonator's role");
   const differs = binding ? bindingDiffers(binding, wanted) : "it is missing";
   if (differs === undefined) return undefined;
   if (!pass.checked) return { do: "check" };
@@ -132,13 +159,22 @@ function versioned<T extends KubernetesObject>(object: T, seen: V1ObjectMeta): T
 
 /** Other controllers write pull secrets and annotations into ServiceAccounts; those stay. */
 function overlaid(seen: V1ServiceAccount, fresh: V1ServiceAccount, secretName: string): V1ServiceAccount {
-  const metadata = { ...fresh.metadata!, labels: { ...seen.metadata!.labels, ...fresh.metadata!.labels }, annotations: { ...seen.metadata!.annotations, ...fresh.metadata!.annotations } };
+  const metadata = {
+    ...fresh.metadata!,
+    labels: { ...seen.metadata!.labels, ...fresh.metadata!.labels },
+    annotations: { ...seen.metadata!.annotations, ...fresh.metadata!.annotations },
+  };
   metadata.annotations["rancher.io/service-account.secret-ref"] = `${fresh.metadata!.namespace}/${secretName}`;
   return versioned({ ...seen, ...fresh, metadata }, seen.metadata!);
 }
 
 /** Whose the objects under this subject's name are: ours, Rancher's (its label and none of our marks), or somebody else's. */
-export function holderOf(object: KubernetesObject | undefined, user: string, install: string, ownUids: ReadonlySet<string>): "nobody" | "ours" | "rancher" | "foreign" {
+export function holderOf(
+  object: KubernetesObject | undefined,
+  user: string,
+  install: string,
+  ownUids: ReadonlySet<string>,
+): "nobody" | "ours" | "rancher" | "foreign" {
   if (!object) return "nobody";
   const { annotations = {}, labels = {}, uid = "" } = object.metadata ?? {};
   if (annotations[USER_ANNOTATION] === user && annotations[INSTALL_ANNOTATION] === install) return "ours";

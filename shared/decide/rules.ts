@@ -70,9 +70,11 @@ function keysOf(rule: V1PolicyRule | Rule): string[] {
   const names = "resourceNames" in rule && rule.resourceNames && rule.resourceNames.length > 0 ? rule.resourceNames : [undefined];
   const urls = "nonResourceURLs" in rule ? (rule.nonResourceURLs ?? []) : [];
   const keys = urls.map((url) => JSON.stringify(["url", url]));
-  for (const verb of verbs) for (const group of apiGroups) for (const resource of resources) {
-    for (const name of names) keys.push(JSON.stringify([verb, group, resource, name ?? null]));
-  }
+  for (const verb of verbs)
+    for (const group of apiGroups)
+      for (const resource of resources) {
+        for (const name of names) keys.push(JSON.stringify([verb, group, resource, name ?? null]));
+      }
   return keys;
 }
 

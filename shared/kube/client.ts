@@ -82,7 +82,13 @@ export class ClusterClient {
    * Watches from a version on, bookmarks included, until the server ends it or it falls silent.
    * @throws ApiError: 410 = the version is too old, list again; anything else = try again from the last version.
    */
-  async *watch(path: string, resourceVersion: string, query: CallOptions["query"], accept: string | undefined, signal: AbortSignal): AsyncGenerator<WatchEvent> {
+  async *watch(
+    path: string,
+    resourceVersion: string,
+    query: CallOptions["query"],
+    accept: string | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<WatchEvent> {
     const headers: Headers = { ...(await this.#access.authorize()), accept: accept ?? "application/json", "user-agent": this.#userAgent };
     const call = { cluster: this.cluster, method: "GET", path };
     const all = { ...query, watch: "true", allowWatchBookmarks: "true", resourceVersion, timeoutSeconds: WATCH_SECONDS };
@@ -100,13 +106,26 @@ export class ClusterClient {
   }
 
   /** Asks as an impersonator, with its own token: any status is an answer. Header values may be repeated; they travel as UTF-8. */
-  async asImpersonator(token: string, impersonation: readonly (readonly [string, string])[], method: string, path: string, json?: string, signal?: AbortSignal): Promise<{ status: number; body: string }> {
+  async asImpersonator(
+    token: string,
+    impersonation: readonly (readonly [string, string])[],
+    method: string,
+    path: string,
+    json?: string,
+    signal?: AbortSignal,
+  ): Promise<{ status: number; body: string }> {
     const headers: Headers = { authorization: `Bearer ${token}`, accept: "application/json" };
-    for (const [name, value] of impersonation) headers[name] = [...([headers[name] ?? []].flat()), Buffer.from(value).toString("latin1")];
+    for (const [name, value] of impersonation) headers[name] = [...[headers[name] ?? []].flat(), Buffer.from(value).toString("latin1")];
     return this.#send(this.#proofs, method, path, headers, { ...(json === undefined ? {} : { json }), ...(signal ? { signal } : {}) });
   }
 
-  async #send(dispatcher: Dispatcher, method: string, path: string, headers: Headers, options: CallOptions): Promise<{ status: number; body: string; headers: Record<string, unknown> }> {
+  async #send(
+    dispatcher: Dispatcher,
+    method: string,
+    path: string,
+    headers: Headers,
+    options: CallOptions,
+  ): Promise<{ status: number; body: string; headers: Record<string, unknown> }> {
     const limit = AbortSignal.timeout(CALL_MS);
     const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
     headers["user-agent"] = this.#userAgent;
@@ -114,7 +133,12 @@ export class ClusterClient {
     try {
       // reset: false, or undici closes the connection after every DELETE that has a body.
       const response = await request(this.server + path + search(options.query), {
-        method: method as Dispatcher.HttpMethod, headers, dispatcher, signal, reset: false, ...(options.json === undefined ? {} : { body: options.json }),
+        method: method,
+        headers,
+        dispatcher,
+        signal,
+        reset: false,
+        ...(options.json === undefined ? {} : { body: options.json }),
       });
       return { status: response.statusCode, body: await response.body.text(), headers: response.headers };
     } catch (error) {

@@ -3,9 +3,9 @@ import { createHash } from "node:crypto";
 import { watch as watchFolder } from "node:fs";
 import { readFile, readdir } from "node:fs/promises";
 import { extname, join } from "node:path";
+import type { Allowance } from "../run/config.ts";
 import { ClusterId } from "../subject.ts";
 import { ClusterClient } from "./client.ts";
-import type { Allowance } from "./kubeconfig.ts";
 import { accessFrom } from "./kubeconfig.ts";
 
 export interface ClusterEvents {
@@ -64,7 +64,9 @@ export class Clusters implements AsyncDisposable {
   /** Follows the folder until it is disposed of. */
   follow(): void {
     const again = (): void => {
-      this.#look = this.#look.then(() => this.#read()).catch((error: unknown) => this.#problem(this.#folder, error instanceof Error ? ((error as { code?: string }).code ?? error.message) : "unreadable"));
+      this.#look = this.#look
+        .then(() => this.#read())
+        .catch((error: unknown) => this.#problem(this.#folder, error instanceof Error ? ((error as { code?: string }).code ?? error.message) : "unreadable"));
     };
     const watcher = watchFolder(this.#folder, again);
     watcher.on("error", again);
@@ -102,7 +104,10 @@ export class Clusters implements AsyncDisposable {
       const client = new ClusterClient(cluster, accessFrom(text, this.#allow), this.#userAgent);
       this.#clients.set(cluster, { client, hash });
       this.#problems.delete(file);
-      for (const listener of this.#listeners) (old ? listener.onChanged : listener.onAppeared)?.call(listener, client);
+      for (const listener of this.#listeners) {
+        if (old) listener.onChanged?.(client);
+        else listener.onAppeared?.(client);
+      }
       await old?.client.close();
     } catch (error) {
       this.#problem(file, error instanceof Error ? ((error as { code?: string }).code ?? error.message) : "unreadable");

@@ -23,7 +23,15 @@ export class ApiError extends Error {
     this.mayHaveLanded = call.method !== "GET" && (status >= 500 || (status === 0 && !NEVER_SENT.has(reason)));
   }
 }
-const NEVER_SENT: ReadonlySet<string> = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT", "UND_ERR_HEADERS_OVERFLOW"]);
+const NEVER_SENT: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "UND_ERR_HEADERS_OVERFLOW",
+]);
 
 export interface Call {
   readonly cluster: string;
@@ -52,7 +60,8 @@ export function answerError(call: Call, status: number, headers: Record<string, 
   const about = word(parsed.details?.kind);
   const seconds = Number(headers["retry-after"]);
   return new ApiError(call, {
-    status, reason: word(parsed.reason),
+    status,
+    reason: word(parsed.reason),
     causes: [...causes.map((cause) => word(cause?.reason)), about && `kind:${about}`].filter((text) => text !== ""),
     fields: causes.map((cause) => word(cause?.field)).filter((text) => text !== ""),
     retryAfterMs: Number.isFinite(seconds) && headers["retry-after"] !== undefined ? Math.min(seconds, 600) * 1000 : undefined,
@@ -68,10 +77,12 @@ export function networkError(call: Call, error: unknown): ApiError {
 
 /** API error → what to do next (jobs.ts has the table). Conflicts and absences are states of the world, which the caller knows better. */
 export function meaningOf(error: ApiError, cluster: string): Error {
-  if (error.retryAfterMs !== undefined && (error.status === 429 || error.status === 503)) return new WaitError(`cluster ${cluster} asks us to slow down`, error.retryAfterMs, { cause: error });
+  if (error.retryAfterMs !== undefined && (error.status === 429 || error.status === 503))
+    return new WaitError(`cluster ${cluster} asks us to slow down`, error.retryAfterMs, { cause: error });
   if (error.status === 429) return new WaitError(`cluster ${cluster} asks us to slow down`, 1000, { cause: error });
   if (error.causes.includes("NamespaceTerminating")) return new WaitError(`the namespace on cluster ${cluster} is terminating`, 5000, { cause: error });
-  if (error.status === 422 || error.status === 413) return new TerminalError(`cluster ${cluster} refuses the object: ${error.message}; look at its admission policies and quotas`, { cause: error });
+  if (error.status === 422 || error.status === 413)
+    return new TerminalError(`cluster ${cluster} refuses the object: ${error.message}; look at its admission policies and quotas`, { cause: error });
   return error;
 }
 

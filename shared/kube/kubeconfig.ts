@@ -2,10 +2,7 @@
 import { KubeConfig } from "@kubernetes/client-node";
 import { readFileSync } from "node:fs";
 import type { RequestOptions } from "node:https";
-
-/** What UNDERSTUDY_KUBECONFIG_ALLOW may name. */
-export const ALLOWANCES = ["exec", "authProvider", "files", "insecure", "proxy", "http"] as const;
-export type Allowance = (typeof ALLOWANCES)[number];
+import type { Allowance } from "../run/config.ts";
 
 /** How to reach a cluster. `authorize` gives fresh headers: exec plugins and token files renew theirs. */
 export interface Access {
@@ -23,18 +20,24 @@ export function accessFrom(text: string, allow: readonly Allowance[]): Access {
   try {
     config.loadFromString(text);
   } catch (error) {
-    throw new Error(`it cannot be read as a kubeconfig (${error instanceof Error ? error.name : "error"})`);
+    throw new Error(`it cannot be read as a kubeconfig (${error instanceof Error ? error.name : "error"})`, { cause: error });
   }
   const cluster = config.getCurrentCluster();
   const user = config.getCurrentUser();
   if (!cluster) throw new Error(`its current-context ${JSON.stringify(config.getCurrentContext() ?? "")} names no cluster`);
   if (!user) throw new Error(`its current-context ${JSON.stringify(config.getCurrentContext() ?? "")} names no user`);
   const problems = refusals(config, text).filter(({ allowance }) => !allow.includes(allowance));
-  if (problems.length > 0) throw new Error(problems.map(({ what, allowance }) => `${what} is refused (UNDERSTUDY_KUBECONFIG_ALLOW=${allowance} would allow it)`).join("; "));
-  const tls = Object.fromEntries(Object.entries({
-    ca: pem(cluster.caData, cluster.caFile), cert: pem(user.certData, user.certFile), key: pem(user.keyData, user.keyFile),
-    servername: cluster.tlsServerName, rejectUnauthorized: cluster.skipTLSVerify ? false : undefined,
-  }).filter(([, value]) => value !== undefined));
+  if (problems.length > 0)
+    throw new Error(problems.map(({ what, allowance }) => `${what} is refused (UNDERSTUDY_KUBECONFIG_ALLOW=${allowance} would allow it)`).join("; "));
+  const tls = Object.fromEntries(
+    Object.entries({
+      ca: pem(cluster.caData, cluster.caFile),
+      cert: pem(user.certData, user.certFile),
+      key: pem(user.keyData, user.keyFile),
+      servername: cluster.tlsServerName,
+      rejectUnauthorized: cluster.skipTLSVerify ? false : undefined,
+    }).filter(([, value]) => value !== undefined),
+  );
   return { server: cluster.server.replace(/\/+$/, ""), tls, proxyUrl: cluster.proxyUrl, authorize: authorizer(config) };
 }
 
@@ -51,7 +54,11 @@ function refusals(config: KubeConfig, text: string): { what: string; allowance: 
   const add = (condition: unknown, what: string, allowance: Allowance): void => void (condition && found.push({ what, allowance }));
   add(user.exec, "an exec plugin", "exec");
   add(user.authProvider, "an authProvider", "authProvider");
-  add(cluster.caFile || user.certFile || user.keyFile || /^\s*-?\s*"?tokenFile"?\s*:/m.test(text), "a file path (certificate-authority, client-certificate, client-key or tokenFile)", "files");
+  add(
+    cluster.caFile || user.certFile || user.keyFile || /^\s*-?\s*"?tokenFile"?\s*:/m.test(text),
+    "a file path (certificate-authority, client-certificate, client-key or tokenFile)",
+    "files",
+  );
   add(cluster.skipTLSVerify, "insecure-skip-tls-verify", "insecure");
   add(cluster.proxyUrl, "proxy-url", "proxy");
   add(!cluster.server.startsWith("https://"), "a server that is not https://", "http");
@@ -66,7 +73,9 @@ function authorizer(config: KubeConfig): () => Promise<Record<string, string>> {
     if (known && (!renewed || performance.now() - known.at < RENEW_MS)) return known.headers;
     const options: RequestOptions = {};
     await config.applyToHTTPSOptions(options);
-    const headers = Object.fromEntries(Object.entries((options.headers ?? {}) as Record<string, unknown>).map(([key, value]) => [key.toLowerCase(), String(value)]));
+    const headers = Object.fromEntries(
+      Object.entries((options.headers ?? {}) as Record<string, unknown>).map(([key, value]) => [key.toLowerCase(), String(value)]),
+    );
     if (options.auth) headers["authorization"] = `Basic ${Buffer.from(options.auth).toString("base64")}`;
     known = { headers, at: performance.now() };
     return headers;

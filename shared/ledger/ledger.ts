@@ -7,36 +7,13 @@ import type { Cause, QueueName } from "../jobs.ts";
 import { LOOKING_CAUSES, jobFor } from "../jobs.ts";
 import type { Subject } from "../subject.ts";
 import { subjectKey, subjectOf } from "../subject.ts";
-import type { Applied, SubjectRecord, UserRecord } from "./record.ts";
-import { fieldsOf, recordOf, userRecordOf } from "./record.ts";
+import type { Applied, Read, Settlement, SubjectRecord, Taken, UserRecord, Verdict } from "./record.ts";
+import { fieldsOf, readFrom, recordOf, takenFrom, userRecordOf } from "./record.ts";
 import type { ScriptName } from "./scripts.ts";
 import { runScript } from "./scripts.ts";
-import type { Learned, Submission } from "./told.ts";
+import type { Learned, Submission, Submitted } from "./told.ts";
 import { packLearned, packSubmission } from "./told.ts";
 
-/** `delayMs` -1: nothing changed, no job. */
-export interface Submitted {
-  readonly gen: number;
-  readonly delayMs: number;
-  readonly loginStored: boolean;
-}
-export type Taken =
-  | { readonly answer: "busy" | "wait"; readonly waitMs: number }
-  | { readonly answer: "done" | "version" }
-  | { readonly answer: "go"; readonly takeover: boolean; readonly read: Read };
-/** A read of the record by its owner. `now`: redis TIME in ms, the only clock that decides. `complete`: an import stands behind it. */
-export interface Read {
-  readonly complete: boolean;
-  readonly now: number;
-  readonly record: SubjectRecord;
-}
-export type Verdict = "ok" | "newer" | "lost";
-export interface Settlement {
-  readonly result: "ready" | "waiting" | "removed";
-  readonly reason: string;
-  readonly applied: Applied | undefined;
-  readonly next: number;
-}
 /** A queue as the ledger needs it: BullMQ's own `add`. */
 export interface Waker {
   add(name: string, data: unknown, opts: JobsOptions): Promise<unknown>;
@@ -75,11 +52,18 @@ export class Ledger {
 
   /** S1 alone. */
   async store(subject: Subject, told: Submission, cause: Cause): Promise<Submitted> {
-    const body = { ...packSubmission(told), subject: subjectKey(subject), cluster: subject.cluster, stamp: randomBytes(8).toString("hex"), looks: LOOKING_CAUSES.has(cause), orphan: cause === "orphan" };
+    const body = {
+      ...packSubmission(told),
+      subject: subjectKey(subject),
+      cluster: subject.cluster,
+      stamp: randomBytes(8).toString("hex"),
+      looks: LOOKING_CAUSES.has(cause),
+      orphan: cause === "orphan",
+    };
     const keys = [this.#rec(subject), this.#key("due"), this.#key("subjects", subject.cluster), this.#key("clusters"), this.#key("rv")];
     const answer = (await this.#run("submit", keys, [JSON.stringify(body)])) as [number | string, number, number];
     if (answer[0] === "version") return { gen: 0, delayMs: -1, loginStored: false };
-    return { gen: Number(answer[0]), delayMs: Number(answer[1]), loginStored: answer[2] === 1 };
+    return { gen: Number(answer[0]), delayMs: answer[1], loginStored: answer[2] === 1 };
   }
 
   /** The job alone: sweep, fill watch and a cluster that appears bring no fact. */
@@ -90,10 +74,7 @@ export class Ledger {
 
   /** S2. `me`: random per run, 128 bits. */
   async take(subject: Subject, me: string): Promise<Taken> {
-    const [answer, ...rest] = (await this.#run("take", [this.#rec(subject), this.#key("due"), this.#key("era")], [me, LOCK_MS, subjectKey(subject)])) as [string, ...unknown[]];
-    if (answer === "busy" || answer === "wait") return { answer, waitMs: Number(rest[0]) };
-    if (answer !== "go") return { answer: answer === "version" ? "version" : "done" };
-    return { answer: "go", takeover: rest[0] === 1, read: { complete: rest[1] === 1, now: Number(rest[2]), record: recordOf(fieldsOf(rest.slice(3))) } };
+    return takenFrom((await this.#run("take", [this.#rec(subject), this.#key("due"), this.#key("era")], [me, LOCK_MS, subjectKey(subject)])) as unknown[]);
   }
 
   /** S3, after the cluster was observed. `seen`: what the role there remembers, or undefined where there is none of ours. */
@@ -101,7 +82,7 @@ export class Ledger {
     const args = [me, LOCK_MS, seen?.ends ?? 0, seen ? JSON.stringify(seen.values) : ""];
     const [answer, ...rest] = (await this.#run("read", [this.#rec(subject), this.#key("era")], args)) as [string, ...unknown[]];
     if (answer === "lost") return "lost";
-    return { complete: rest[0] === 1, now: Number(rest[1]), record: recordOf(fieldsOf(rest.slice(2))) };
+    return readFrom(rest);
   }
 
   /** S4. */
@@ -123,14 +104,22 @@ export class Ledger {
   }
 
   /** S6. `unknown`: a write was sent whose answer never came; `wrote`: something was written and is not yet proved. Returns ms until the next try. */
-  async fail(subject: Subject, me: string, stamp: string, how: { mode: "fail" | "terminal" | "release"; waitMs?: number; reason: string; unknown: boolean; wrote?: boolean }): Promise<number> {
+  async fail(
+    subject: Subject,
+    me: string,
+    stamp: string,
+    how: { mode: "fail" | "terminal" | "release"; waitMs?: number; reason: string; unknown: boolean; wrote?: boolean },
+  ): Promise<number> {
     const args = [subjectKey(subject), me, stamp, how.mode, Math.ceil(how.waitMs ?? 0), how.reason, how.unknown ? 1 : 0, Math.random(), how.wrote ? 1 : 0];
     return Number(await this.#run("fail", [this.#rec(subject), this.#key("due")], args));
   }
 
   /** How long until the subject may be tried again (ms, 0 = now), on the clock of Redis. */
   async retryIn(subject: Subject): Promise<number> {
-    const [retryAt, [seconds, micros]] = await Promise.all([this.redis.hget(this.#rec(subject), "retryAt"), this.redis.time() as Promise<[string | number, string | number]>]);
+    const [retryAt, [seconds, micros]] = await Promise.all([
+      this.redis.hget(this.#rec(subject), "retryAt"),
+      this.redis.time() as Promise<[string | number, string | number]>,
+    ]);
     return Math.max(0, Number(retryAt ?? 0) - (Number(seconds) * 1000 + Math.floor(Number(micros) / 1000)));
   }
 
@@ -155,7 +144,11 @@ export class Ledger {
   /** S8. Returns the runs that have lost their lock. */
   async renew<T extends { subject: Subject; me: string }>(runs: readonly T[]): Promise<T[]> {
     if (runs.length === 0) return [];
-    const lost = (await this.#run("renew", runs.map((run) => this.#rec(run.subject)), [LOCK_MS, ...runs.map((run) => run.me)])) as number[];
+    const lost = (await this.#run(
+      "renew",
+      runs.map((run) => this.#rec(run.subject)),
+      [LOCK_MS, ...runs.map((run) => run.me)],
+    )) as number[];
     return lost.map((position) => runs[position]!);
   }
 

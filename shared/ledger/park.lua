@@ -2,7 +2,11 @@
 -- KEYS record, due, era. ARGV subject, me, gen, stamp, JSON {reason, applied, ends}. Returns 'ok' | 'newer' | 'lost'.
 local rec, due = KEYS[1], KEYS[2]
 if (redis.call('HGET', rec, 'owner') or '') ~= ARGV[2] then return 'lost' end
-if redis.call('HGET', rec, 'stamp') ~= ARGV[4] then set(rec, {owner = '', ['until'] = ''}); return 'newer' end
+if redis.call('HGET', rec, 'stamp') ~= ARGV[4] then
+  -- What was noted before this run no longer stands, and what it wrote is not proved: the next one looks.
+  set(rec, {owner = '', ['until'] = '', applied = '', result = redis.call('HGET', rec, 'result') == 'ready' and 'pending' or nil})
+  return 'newer'
+end
 local now, run = now_ms(), run_id()
 local a = cjson.decode(ARGV[5])
 local fields = {taken = '', fails = '', lastFail = '', retryAt = '0', owner = '', ['until'] = '', look = '', result = 'pending', reason = a.reason, applied = a.applied, appliedEnds = int(a.ends), written = ARGV[4]}

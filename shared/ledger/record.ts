@@ -59,7 +59,7 @@ function live<T>(id: string, text: string): T[] {
 export function recordOf(fields: ReadonlyMap<string, string>): SubjectRecord {
   const number = (name: string): number => Number(fields.get(name) ?? 0);
   const text = (name: string): string => fields.get(name) ?? "";
-  const json = <T>(name: string): T | undefined => (fields.has(name) ? (JSON.parse(text(name)) as T) : undefined);
+  const json = (name: string): unknown => (fields.has(name) ? JSON.parse(text(name)) : undefined);
   const grants: Grant[] = [];
   const candidates: Candidate[] = [];
   for (const [field, value] of fields) {
@@ -70,13 +70,27 @@ export function recordOf(fields: ReadonlyMap<string, string>): SubjectRecord {
   const space = restored.indexOf(" ");
   const drop = number("loginDrop");
   return {
-    gen: number("gen"), obs: number("obs"), stamp: text("stamp"), grants, candidates,
+    gen: number("gen"),
+    obs: number("obs"),
+    stamp: text("stamp"),
+    grants,
+    candidates,
     login: fields.has("loginEnd") ? { at: number("loginAt"), end: number("loginEnd"), ...(drop > 0 ? { drop } : {}) } : undefined,
-    facts: json<Facts>("facts"),
+    facts: json("facts") as Facts | undefined,
     restored: space > 0 ? { ...(JSON.parse(restored.slice(space + 1)) as ProviderValues), end: Number(restored.slice(0, space)) } : undefined,
-    applied: json<Applied>("applied"),
-    conf: text("conf"), look: fields.has("look"), result: text("result"), reason: text("reason"), written: text("written"), owner: text("owner"),
-    fails: number("fails"), retryAt: number("retryAt"), next: number("next"), removedAt: number("removedAt"), settledAt: number("settledAt"), changedAt: number("changedAt"),
+    applied: json("applied") as Applied | undefined,
+    conf: text("conf"),
+    look: fields.has("look"),
+    result: text("result"),
+    reason: text("reason"),
+    written: text("written"),
+    owner: text("owner"),
+    fails: number("fails"),
+    retryAt: number("retryAt"),
+    next: number("next"),
+    removedAt: number("removedAt"),
+    settledAt: number("settledAt"),
+    changedAt: number("changedAt"),
   };
 }
 
@@ -145,5 +159,41 @@ export function userRecordOf(fields: ReadonlyMap<string, string>): UserRecord {
   }
   const user = fields.get("user");
   const sorted = Object.fromEntries(Object.entries(providers).sort(([a], [b]) => (a < b ? -1 : 1)));
-  return { n: fields.get("n") ?? "0", facts: { user: user ? (JSON.parse(user.slice(user.indexOf(" ") + 1)) as UserObject | null) : null, providers: sorted }, clusters, times };
+  return {
+    n: fields.get("n") ?? "0",
+    facts: { user: user ? (JSON.parse(user.slice(user.indexOf(" ") + 1)) as UserObject | null) : null, providers: sorted },
+    clusters,
+    times,
+  };
+}
+
+export type Verdict = "ok" | "newer" | "lost";
+/** What a run found, for settle.lua. `next` (ms, 0 = never): when the decision changes by itself. */
+export interface Settlement {
+  readonly result: "ready" | "waiting" | "removed";
+  readonly reason: string;
+  readonly applied: Applied | undefined;
+  readonly next: number;
+}
+export type Taken =
+  | { readonly answer: "busy" | "wait"; readonly waitMs: number }
+  | { readonly answer: "done" | "version" }
+  | { readonly answer: "go"; readonly takeover: boolean; readonly read: Read };
+/** A read of the record by its owner. `now`: redis TIME in ms, the only clock that decides. `complete`: an import stands behind it. */
+export interface Read {
+  readonly complete: boolean;
+  readonly now: number;
+  readonly record: SubjectRecord;
+}
+
+/** The answer of take.lua. */
+export function takenFrom([answer, ...rest]: readonly unknown[]): Taken {
+  if (answer === "busy" || answer === "wait") return { answer, waitMs: Number(rest[0]) };
+  if (answer !== "go") return { answer: answer === "version" ? "version" : "done" };
+  return { answer: "go", takeover: rest[0] === 1, read: readFrom(rest.slice(1)) };
+}
+
+/** The answer of read.lua after its first word: complete, now, fields. */
+export function readFrom([complete, now, ...fields]: readonly unknown[]): Read {
+  return { complete: complete === 1, now: Number(now), record: recordOf(fieldsOf(fields)) };
 }

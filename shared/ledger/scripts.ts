@@ -8,10 +8,12 @@ export type ScriptName = (typeof NAMES)[number];
 
 const text = (name: string): string => readFileSync(new URL(`${name}.lua`, import.meta.url), "utf8");
 const library = text("lib");
-const scripts = new Map(NAMES.map((name) => {
-  const source = library + text(name);
-  return [name, { source, sha: createHash("sha1").update(source).digest("hex") }] as const;
-}));
+const scripts = new Map(
+  NAMES.map((name) => {
+    const source = library + text(name);
+    return [name, { source, sha: createHash("sha1").update(source).digest("hex") }] as const;
+  }),
+);
 
 /** @throws whatever Redis answers; a script that Redis has forgotten (restart, SCRIPT FLUSH) is sent again. */
 export async function runScript(redis: Redis, name: ScriptName, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {

@@ -9,6 +9,9 @@ local fields = {obs = int(math.max(num(rec, 'obs'), tonumber(ARGV[3]))), taken =
 if redis.call('GET', KEYS[3]) == run then fields.conf = run end
 if redis.call('HGET', rec, 'stamp') ~= ARGV[4] then
   fields.obs = int(math.min(tonumber(fields.obs), num(rec, 'gen') - 1))
+  -- This run has written all the same: what was noted before it no longer stands, and is ready no more if this run took it away.
+  fields.applied, fields.appliedEnds = a.applied, int(a.ends)
+  if a.result ~= 'ready' and redis.call('HGET', rec, 'result') == 'ready' then fields.result = 'pending' end
   set(rec, fields)
   return 'newer'
 end

@@ -18,12 +18,24 @@ export interface Submission {
   readonly copy?: UserRecord;
   readonly whole?: boolean;
 }
+/** `delayMs` -1: nothing changed, no job. */
+export interface Submitted {
+  readonly gen: number;
+  readonly delayMs: number;
+  readonly loginStored: boolean;
+}
+
 /** What a source says of a user; see learn.lua. */
 export interface Learned {
   readonly user?: { readonly rv: string; readonly live: UserObject | null };
   readonly whole?: boolean;
   readonly values?: readonly { readonly provider: string; readonly key: ValueKey; readonly at: number; readonly list: readonly string[] }[];
-  readonly attribute?: readonly { readonly provider: string; readonly at: number; readonly hash: string; readonly values: readonly (readonly [ValueKey, readonly string[]])[] }[];
+  readonly attribute?: readonly {
+    readonly provider: string;
+    readonly at: number;
+    readonly hash: string;
+    readonly values: readonly (readonly [ValueKey, readonly string[]])[];
+  }[];
   readonly drop?: { readonly provider: string; readonly at: number };
   readonly join?: string;
 }
@@ -32,7 +44,11 @@ export interface Learned {
 export function packSubmission({ grants = [], candidates = [], login, endLogin, copy, whole = false }: Submission) {
   const pack = (list: readonly Told<object>[]) => list.map(({ id, rv, live }) => [id, rv, live ? JSON.stringify(live) : ""]);
   return {
-    whole, grants: pack(grants), candidates: pack(candidates), login, endLogin,
+    whole,
+    grants: pack(grants),
+    candidates: pack(candidates),
+    login,
+    endLogin,
     copy: copy && { n: copy.n, json: JSON.stringify(copy.facts), spoke: Object.keys(copy.facts.providers).length > 0 },
   };
 }
@@ -40,7 +56,10 @@ export function packSubmission({ grants = [], candidates = [], login, endLogin, 
 /** As learn.lua reads it. */
 export function packLearned({ user, whole = false, values, attribute, drop, join }: Learned) {
   return {
-    user: user && { rv: user.rv, json: JSON.stringify(user.live) }, whole, drop, join,
+    user: user && { rv: user.rv, json: JSON.stringify(user.live) },
+    whole,
+    drop,
+    join,
     values: values?.map(({ provider, key, at, list }) => [provider, key, at, JSON.stringify(list)]),
     attribute: attribute?.map(({ provider, at, hash, values: said }) => [provider, at, hash, said.map(([key, list]) => [key, JSON.stringify(list)])]),
   };

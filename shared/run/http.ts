@@ -9,7 +9,13 @@ export const BODY_BYTES_MAX = 1024 * 1024;
 
 /** An HTTP server that coerces nothing, drops nothing, and shows no error's insides. */
 export function openHttp(log: Log): FastifyInstance {
-  const app = fastify({ bodyLimit: BODY_BYTES_MAX, requestTimeout: 20_000, logger: false, exposeHeadRoutes: false, routerOptions: { ignoreTrailingSlash: false } });
+  const app = fastify({
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: 20_000,
+    logger: false,
+    exposeHeadRoutes: false,
+    routerOptions: { ignoreTrailingSlash: false },
+  });
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const status = error.statusCode ?? 500;
     if (status >= 500) log.requestFailed({ err: error, method: request.method, route: request.routeOptions.url });
@@ -20,14 +26,27 @@ export function openHttp(log: Log): FastifyInstance {
 }
 
 const TITLES: Record<number, string> = {
-  400: "The request is wrong", 401: "Authentication is missing or wrong", 403: "Not entitled", 404: "Not found", 409: "Conflict", 413: "Too large",
-  415: "Not JSON", 421: "Wrong host", 422: "Identity refused", 429: "Too many requests", 500: "Internal error", 503: "Not available now",
+  400: "The request is wrong",
+  401: "Authentication is missing or wrong",
+  403: "Not entitled",
+  404: "Not found",
+  409: "Conflict",
+  413: "Too large",
+  415: "Not JSON",
+  421: "Wrong host",
+  422: "Identity refused",
+  429: "Too many requests",
+  500: "Internal error",
+  503: "Not available now",
 };
 
 /** RFC 9457. */
 export function problem(reply: FastifyReply, status: number, detail: string, retryAfterSeconds?: number): FastifyReply {
   if (retryAfterSeconds !== undefined) reply.header("retry-after", retryAfterSeconds);
-  return reply.code(status).type("application/problem+json").send(JSON.stringify({ type: "about:blank", title: TITLES[status] ?? "Refused", status, detail }));
+  return reply
+    .code(status)
+    .type("application/problem+json")
+    .send(JSON.stringify({ type: "about:blank", title: TITLES[status] ?? "Refused", status, detail }));
 }
 
 /** Opens the listener. Returns the address that people can use; a port of 0 was picked. */
@@ -41,7 +60,10 @@ export function openOps(log: Log, metrics: Metrics, ready: () => Promise<string 
   app.get("/livez", async () => "ok\n");
   app.get("/readyz", async (_request, reply) => {
     const why = await ready();
-    return reply.code(why === undefined ? 200 : 503).type("text/plain").send(why === undefined ? "ok\n" : `${why}\n`);
+    return reply
+      .code(why === undefined ? 200 : 503)
+      .type("text/plain")
+      .send(why === undefined ? "ok\n" : `${why}\n`);
   });
   app.get("/metrics", async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()));
   return app;

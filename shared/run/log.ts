@@ -19,63 +19,75 @@ export function errorFields(error: unknown): ErrorFields {
   if (!(error instanceof Error)) return { type: typeof error, message: withoutSecrets(String(error)), stack: "" };
   const code = (error as { code?: unknown }).code;
   return {
-    type: error.name, message: withoutSecrets(error.message), stack: withoutSecrets(error.stack ?? ""),
-    ...(typeof code === "string" || typeof code === "number" ? { code } : {}), ...(error.cause instanceof Error ? { cause: errorFields(error.cause) } : {}),
+    type: error.name,
+    message: withoutSecrets(error.message),
+    stack: withoutSecrets(error.stack ?? ""),
+    ...(typeof code === "string" || typeof code === "number" ? { code } : {}),
+    ...(error.cause instanceof Error ? { cause: errorFields(error.cause) } : {}),
   };
 }
 
-export type Log = ReturnType<typeof openLog>;
+/** Every text, with its level: info = something changed, debug = nothing to do, warn = a person may want to look, error = a person must. */
+const TEXTS = {
+  // processes
+  started: ["info", "process started"],
+  stopping: ["info", "process stopping"],
+  stopped: ["info", "process stopped"],
+  stopOverdue: ["warn", "stop took too long; work was handed back"],
+  listening: ["info", "listener opened"],
+  redisTrouble: ["warn", "redis connection troubled"],
+  redisWarning: ["warn", "redis could lose what it holds"],
+  unexpected: ["error", "unexpected error met"],
+  // workers
+  reconciled: ["info", "impersonator reconciled"],
+  unchanged: ["debug", "subject looked at"],
+  parked: ["debug", "impersonator waits for its token"],
+  handedBack: ["debug", "subject handed back"],
+  tryFailed: ["warn", "subject failed and is tried again"],
+  terminal: ["error", "subject failed until a person acts"],
+  lockLost: ["warn", "lock lost; the run was ended"],
+  jobRefused: ["error", "job refused"],
+  versionSkipped: ["error", "record of a newer version left alone"],
+  gateClosed: ["warn", "cluster gate closed"],
+  gateOpened: ["info", "cluster gate opened"],
+  importMissing: ["warn", "work paused until the import stands"],
+  importBack: ["info", "work resumed"],
+  swept: ["info", "forgotten subjects woken"],
+  resynced: ["info", "cluster resynced"],
+  resyncFailed: ["warn", "resync of a cluster failed and is tried again"],
+  orphanFound: ["warn", "objects without a grant found"],
+  // clusters
+  clusterAppeared: ["info", "cluster appeared"],
+  clusterChanged: ["info", "cluster credentials changed"],
+  clusterGone: ["warn", "cluster is no longer configured"],
+  clusterProblem: ["error", "kubeconfig cannot be used"],
+  watchRetried: ["warn", "watch ended and is tried again"],
+  // producers
+  imported: ["info", "sources imported"],
+  importFailed: ["warn", "import failed and is tried again"],
+  importAgain: ["warn", "redis was replaced during the import; it begins again"],
+  olderSource: ["warn", "management cluster is older than the ledger; its lists are taken whole"],
+  removalsHeld: ["error", "removals held back; they need a person's word"],
+  bindingRefused: ["warn", "binding refused"],
+  loginAnswered: ["info", "login answered"],
+  loginRefused: ["warn", "login refused"],
+  requestFailed: ["error", "request failed"],
+} as const satisfies Record<string, readonly ["debug" | "info" | "warn" | "error", string]>;
+
+export type Log = Readonly<Record<keyof typeof TEXTS, (fields?: Fields) => void>>;
 
 /** `to` defaults to stderr: stdout belongs to a command's own answer. */
-export function openLog(level: string, bindings: Fields = {}, to: pino.DestinationStream = pino.destination({ dest: 2, sync: true })) {
-  const logger = pino({
-    level, base: { pid: process.pid, ...bindings }, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err: errorFields },
-    redact: { paths: ["token", "*.token", "secret", "*.secret", "authorization", "*.authorization", "data", "*.data"], censor: "[secret]" },
-  }, to);
-  const say = (method: "debug" | "info" | "warn" | "error", text: string) => (fields: Fields = {}): void => logger[method](fields, text);
-  return {
-    // processes
-    started: say("info", "process started"),
-    stopping: say("info", "process stopping"),
-    stopped: say("info", "process stopped"),
-    stopOverdue: say("warn", "stop took too long; work was handed back"),
-    listening: say("info", "listener opened"),
-    redisTrouble: say("warn", "redis connection troubled"),
-    redisWarning: say("warn", "redis could lose what it holds"),
-    unexpected: say("error", "unexpected error met"),
-    // workers
-    reconciled: say("info", "impersonator reconciled"),
-    unchanged: say("debug", "subject looked at"),
-    parked: say("debug", "impersonator waits for its token"),
-    handedBack: say("debug", "subject handed back"),
-    tryFailed: say("warn", "subject failed and is tried again"),
-    terminal: say("error", "subject failed until a person acts"),
-    lockLost: say("warn", "lock lost; the run was ended"),
-    jobRefused: say("error", "job refused"),
-    versionSkipped: say("error", "record of a newer version left alone"),
-    gateClosed: say("warn", "cluster gate closed"),
-    gateOpened: say("info", "cluster gate opened"),
-    importMissing: say("warn", "work paused until the import stands"),
-    importBack: say("info", "work resumed"),
-    swept: say("info", "forgotten subjects woken"),
-    resynced: say("info", "cluster resynced"),
-    resyncFailed: say("warn", "resync of a cluster failed and is tried again"),
-    orphanFound: say("warn", "objects without a grant found"),
-    // clusters
-    clusterAppeared: say("info", "cluster appeared"),
-    clusterChanged: say("info", "cluster credentials changed"),
-    clusterGone: say("warn", "cluster is no longer configured"),
-    clusterProblem: say("error", "kubeconfig cannot be used"),
-    watchRetried: say("warn", "watch ended and is tried again"),
-    // producers
-    imported: say("info", "sources imported"),
-    importFailed: say("warn", "import failed and is tried again"),
-    importAgain: say("warn", "redis was replaced during the import; it begins again"),
-    olderSource: say("warn", "management cluster is older than the ledger; its lists are taken whole"),
-    removalsHeld: say("error", "removals held back; they need a person's word"),
-    bindingRefused: say("warn", "binding refused"),
-    loginAnswered: say("info", "login answered"),
-    loginRefused: say("warn", "login refused"),
-    requestFailed: say("error", "request failed"),
-  };
+export function openLog(level: string, bindings: Fields = {}, to: pino.DestinationStream = pino.destination({ dest: 2, sync: true })): Log {
+  const logger = pino(
+    {
+      level,
+      base: { pid: process.pid, ...bindings },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { err: errorFields },
+      redact: { paths: ["token", "*.token", "secret", "*.secret", "authorization", "*.authorization", "data", "*.data"], censor: "[secret]" },
+    },
+    to,
+  );
+  const said = Object.entries(TEXTS).map(([name, [method, text]]) => [name, (fields: Fields = {}) => logger[method](fields, text)]);
+  return Object.fromEntries(said) as Log;
 }

@@ -11,15 +11,22 @@ export function openMetrics() {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> => new Counter({ name, help, labelNames: [...labelNames], registers });
-  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> => new Gauge({ name, help, labelNames: [...labelNames], registers });
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> =>
+    new Counter({ name, help, labelNames: [...labelNames], registers });
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]): Gauge<L> =>
+    new Gauge({ name, help, labelNames: [...labelNames], registers });
   const passes = counter("understudy_passes_total", "Jobs by queue and how they ended", ["queue", "result"]);
   for (const queue of QUEUES) for (const result of RESULTS) passes.inc({ queue, result }, 0);
   return {
     registry,
     passes,
     writes: counter("understudy_writes_total", "Writes to a cluster by kind and what was done", ["cluster", "kind", "action"]),
-    eventToReady: new Histogram({ name: "understudy_event_to_ready_seconds", help: "From the last change of what is known of a subject to ready", buckets: [0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300], registers }),
+    eventToReady: new Histogram({
+      name: "understudy_event_to_ready_seconds",
+      help: "From the last change of what is known of a subject to ready",
+      buckets: [0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
+      registers,
+    }),
     gateOpen: gauge("understudy_gate_open", "1 = calls pass, 0.5 = one is tried, 0 = the cluster does not answer", ["cluster"]),
     importComplete: gauge("understudy_import_complete", "1 = the import mark fits the Redis that answers", []),
     importedAt: gauge("understudy_import_last_success_timestamp_seconds", "When the sources were last imported", []),
@@ -35,7 +42,10 @@ export function openMetrics() {
 /** Jobs per queue and state, counted when asked. */
 export function countJobs(metrics: Metrics, queues: readonly Queue[]): void {
   const gauge = new Gauge({
-    name: "bullmq_job_count", help: "Jobs by queue and state", labelNames: ["queue", "state"], registers: [metrics.registry],
+    name: "bullmq_job_count",
+    help: "Jobs by queue and state",
+    labelNames: ["queue", "state"],
+    registers: [metrics.registry],
     async collect() {
       for (const queue of queues) for (const [state, count] of Object.entries(await queue.getJobCounts())) this.set({ queue: queue.name, state }, count);
     },

@@ -73,7 +73,9 @@ export async function openStore(url: string, prefix: string, timeoutMs: number, 
   };
   const queues = Object.fromEntries(QUEUES.map((name) => [name, open(name)])) as Record<QueueName, Queue>;
   return {
-    redis, queues, ledger: new Ledger(redis, tag, queues),
+    redis,
+    queues,
+    ledger: new Ledger(redis, tag, queues),
     async [Symbol.asyncDispose]() {
       await Promise.allSettled(Object.values(queues).map((queue) => queue.close()));
       redis.disconnect();
@@ -97,7 +99,10 @@ export async function redisFacts(redis: Redis): Promise<RedisFacts> {
   const field = (name: string): string => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1] ?? "";
   const version = field("redis_version");
   const evictionPolicy = field("maxmemory_policy");
-  const saves = await redis.config("GET", "save").then((reply) => String((reply as string[])[1] ?? ""), () => "unknown");
+  const saves = await redis.config("GET", "save").then(
+    (reply) => reply[1] ?? "",
+    () => "unknown",
+  );
   const persistence = field("aof_enabled") === "1" || (saves !== "" && saves !== "unknown");
   const problems: string[] = [];
   if (Number.parseInt(version, 10) < 7) problems.push(`redis ${version || "of unknown version"} is too old: 7.0 or newer is needed`);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CLUSTER_MISSING } from "../../shared/ledger/record.ts";
-import { MINUTE, toldGrant, aMe, aSettlement, alice, anApplied, toldEnd, assertNear, benchOn, redisForFile, trustsApplied } from "../support/ledger.ts";
+import { HOUR, MINUTE, toldGrant, aMe, aSettlement, alice, anApplied, toldEnd, assertNear, benchOn, redisForFile, trustsApplied } from "../support/ledger.ts";
 
 const { redis } = await redisForFile();
 
@@ -14,8 +14,9 @@ async function running() {
 }
 
 test("a parked run is released, pending and unobserved, and due in a minute, because the fill watch may miss its token", async () => {
-  const { ledger, me, record, arrange, dueAt, now } = await running();
+  const { ledger, me, record, arrange, setDue, dueAt, now } = await running();
   await arrange(alice, { fails: 2, lastFail: 5, retryAt: 6 });
+  await setDue(alice, (await now()) + HOUR);
   assert.equal(await ledger.park(alice, me, record, "token not filled yet", anApplied()), "ok");
   const parked = (await ledger.record(alice))!;
   assert.deepEqual([parked.gen, parked.obs, parked.owner, parked.look, parked.fails, parked.retryAt], [1, 0, "", false, 0, 0]);

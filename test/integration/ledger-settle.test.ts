@@ -38,13 +38,14 @@ async function loggedIn() {
 }
 
 test("a settled run is observed, released and no longer due, because nothing is left to do", async () => {
-  const { ledger, me, record, arrange, dueAt, now } = await running();
+  const { ledger, me, record, arrange, dueAt, now, fields } = await running();
   await arrange(alice, { fails: 3, lastFail: 5, retryAt: 6 });
   assert.equal(await ledger.settle(alice, me, record, aSettlement({ reason: "as decided" })), "ok");
   const settled = (await ledger.record(alice))!;
   assert.deepEqual([settled.gen, settled.obs, settled.owner, settled.look, settled.fails, settled.retryAt, settled.next], [1, 1, "", false, 0, 0, 0]);
   assert.deepEqual([settled.result, settled.reason, settled.applied], ["ready", "as decided", anApplied()]);
   assertNear(settled.settledAt, await now(), "settledAt");
+  assert.equal((await fields(alice)).lastFail, undefined);
   assert.equal(await dueAt(alice), undefined);
   assert.deepEqual(await ledger.take(alice, aMe()), { answer: "done" });
 });

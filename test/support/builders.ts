@@ -20,7 +20,7 @@ export function anIdentity(about: Partial<Identity> = {}): Identity {
   return { user, groups: sorted([...BUILT_IN, ...groups]), principalid: sorted(principalid), username: sorted(username) };
 }
 
-export function userObject(about: Partial<UserObject> = {}): UserObject {
+function userObject(about: Partial<UserObject> = {}): UserObject {
   return { enabled: true, principalid: [], username: [], ...about };
 }
 
@@ -68,13 +68,35 @@ export function aPass(about: Partial<Pass> = {}): Pass {
 // Generators -------------------------------------------------------------------------------------------------------------------------------------------------
 
 /** Names that mean something to somebody: to RBAC, to JavaScript, to a parser of keys. */
-const speakingName = fc.constantFrom("*", "users", "groups", "impersonate", "__proto__", "constructor", "null", "a:b", "a/b", "u-alice", "U-Alice", "github_org://1", "system:masters", "名前", "🙂");
+const speakingName = fc.constantFrom(
+  "*",
+  "users",
+  "groups",
+  "impersonate",
+  "__proto__",
+  "constructor",
+  "null",
+  "a:b",
+  "a/b",
+  "u-alice",
+  "U-Alice",
+  "github_org://1",
+  "system:masters",
+  "名前",
+  "🙂",
+);
 
 /** Any character but half of one; fast-check's own unit for this costs each process 700 ms. */
-export const anyCharacter: fc.Arbitrary<string> = fc.integer({ min: 0, max: 0x10ffff - 0x800 }).map((code) => String.fromCodePoint(code < 0xd800 ? code : code + 0x800));
+export const anyCharacter: fc.Arbitrary<string> = fc
+  .integer({ min: 0, max: 0x10ffff - 0x800 })
+  .map((code) => String.fromCodePoint(code < 0xd800 ? code : code + 0x800));
 
 /** Any well-formed text. */
-export const anyText: fc.Arbitrary<string> = fc.oneof(speakingName, fc.string({ unit: "grapheme", minLength: 1, maxLength: 12 }), fc.string({ unit: anyCharacter, minLength: 1, maxLength: 12 }));
+export const anyText: fc.Arbitrary<string> = fc.oneof(
+  speakingName,
+  fc.string({ unit: "grapheme", minLength: 1, maxLength: 12 }),
+  fc.string({ unit: anyCharacter, minLength: 1, maxLength: 12 }),
+);
 
 /** Few names, so that two draws often meet. */
 export const fewNames: fc.Arbitrary<string[]> = fc.uniqueArray(fc.oneof(speakingName, fc.constantFrom("a", "b", "c")), { maxLength: 4 });
@@ -94,8 +116,10 @@ export const anyId: fc.Arbitrary<string> = fc.oneof(
 );
 
 /** A login grant, running or ended. */
-export const anyLoginGrant: fc.Arbitrary<LoginGrant | undefined> = fc.option(
-  fc.record({ at: fc.integer({ min: -40, max: 1 }), days: fc.integer({ min: 0, max: 60 }) }).map(({ at, days }) => ({ at: NOW + at * DAY_MS, end: NOW + (at + days) * DAY_MS })),
+const anyLoginGrant: fc.Arbitrary<LoginGrant | undefined> = fc.option(
+  fc
+    .record({ at: fc.integer({ min: -40, max: 1 }), days: fc.integer({ min: 0, max: 60 }) })
+    .map(({ at, days }) => ({ at: NOW + at * DAY_MS, end: NOW + (at + days) * DAY_MS })),
   { nil: undefined },
 );
 

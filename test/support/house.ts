@@ -37,6 +37,8 @@ export interface HouseOptions {
   readonly controllerManagerQps?: number;
   /** The kubeconfig that workers and producers get for a cluster; default: its least-privilege worker account. */
   readonly kubeconfig?: (server: ApiServer) => Promise<string>;
+  /** The one that producers get for the management cluster; default: an administrator's. */
+  readonly managementKubeconfig?: (server: ApiServer) => Promise<string>;
 }
 
 export class House implements AsyncDisposable {
@@ -73,7 +75,7 @@ export class House implements AsyncDisposable {
     const house = new House({ redis, management, clusters, folder, settings: options.settings ?? {} });
     const { mkdir } = await import("node:fs/promises");
     await mkdir(house.clustersDir);
-    if (management) await writeFile(join(folder, "management.yaml"), management.kubeconfig);
+    if (management) await writeFile(join(folder, "management.yaml"), await (options.managementKubeconfig?.(management) ?? management.kubeconfig));
     for (const [id, server] of clusters) {
       await writeFile(join(house.clustersDir, `${id}.yaml`), await (options.kubeconfig?.(server) ?? server.workerKubeconfig()));
       await management?.call("POST", "/api/v1/namespaces", { metadata: { name: id } });
@@ -81,7 +83,7 @@ export class House implements AsyncDisposable {
     await Promise.all([
       ...Array.from({ length: options.producers ?? 1 }, () => house.start("producer")), ...Array.from({ length: options.workers ?? 3 }, () => house.start("worker")),
     ]);
-    await waitUntil("the import stands", async () => (await fetch(`${house.producer.started["ops"]}/readyz`)).ok);
+    if (options.producers !== 0) await waitUntil("the import stands", async () => (await fetch(`${house.producer.started["ops"]}/readyz`)).ok);
     return house;
   }
 

@@ -74,6 +74,8 @@ export async function assertGone(server: ApiServer, user: string): Promise<void>
 export interface Called {
   readonly verb: string;
   readonly uri: string;
+  /** Of the object, of a created one too; empty for a list. */
+  readonly name: string;
   readonly code: number;
   readonly agent: string;
   readonly at: string;
@@ -81,10 +83,12 @@ export interface Called {
 }
 export async function callsSince(server: ApiServer, position: number): Promise<{ calls: Called[]; position: number }> {
   const { readFile } = await import("node:fs/promises");
-  const text = await readFile(server.auditLog, "utf8");
+  const log = await readFile(server.auditLog, "utf8");
+  // The server may be in the middle of a line.
+  const text = log.slice(0, log.lastIndexOf("\n") + 1);
   const calls = text.slice(position).split("\n").filter((line) => line.includes('"understudy/')).map((line) => {
     const event = JSON.parse(line);
-    return { verb: event.verb, uri: event.requestURI, code: event.responseStatus?.code, agent: event.userAgent, at: event.stageTimestamp, received: event.requestReceivedTimestamp } as Called;
+    return { verb: event.verb, uri: event.requestURI, name: event.objectRef?.name ?? "", code: event.responseStatus?.code, agent: event.userAgent, at: event.stageTimestamp, received: event.requestReceivedTimestamp } as Called;
   });
   return { calls: calls.filter(({ verb }) => verb !== "watch"), position: text.length };
 }

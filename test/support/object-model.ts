@@ -63,7 +63,8 @@ export class ObjectModel {
     const known = this.#objects.get(key);
     const { uid, resourceVersion } = given.metadata ?? {};
     if (resourceVersion === undefined) throw new Invalid(`a change of ${key} says no resourceVersion, so it would overwrite anything`);
-    if (!known || known.metadata!.resourceVersion !== resourceVersion || (uid !== undefined && uid !== known.metadata!.uid)) throw new Conflict(`${key} has changed`);
+    if (!known || known.metadata!.resourceVersion !== resourceVersion || (uid !== undefined && uid !== known.metadata!.uid))
+      throw new Conflict(`${key} has changed`);
     const object = copy(given);
     checkValid(kind, object);
     for (const field of ["roleRef", "type"] as const) {
@@ -99,7 +100,7 @@ export class ObjectModel {
 
   /** The garbage collector: a child goes when all its owners' uids are gone, and then its own children. */
   collect(): void {
-    for (let before = -1; before !== this.#objects.size; ) {
+    for (let before = -1; before !== this.#objects.size;) {
       before = this.#objects.size;
       const alive = new Set([...this.#objects.values()].map((object) => object.metadata!.uid));
       for (const [key, { metadata }] of this.#objects) {
@@ -119,11 +120,14 @@ export class ObjectModel {
 
   /** The objects of one account's name as a fresh read shows them; its Secrets are those that say so, in label, annotation, or by being named. */
   seen(name: string): Seen {
-    const [role, account, binding] = (["ClusterRole", "ServiceAccount", "ClusterRoleBinding"] as const).map((kind) => this.all(kind).find((object) => object.metadata!.name === name));
+    const one = <K extends Kind>(kind: K): ObjectOf[K] | undefined => this.all(kind).find((object) => object.metadata!.name === name);
+    const account = one("ServiceAccount");
     const named = refOf(account)?.split("/")[1];
-    const secrets = this.all("Secret").filter(({ metadata }) =>
-      metadata!.name === named || metadata!.labels?.["cattle.io/service-account.name"] === name || metadata!.annotations?.[ACCOUNT_NAME] === name);
-    return { role: role as V1ClusterRole | undefined, account: account as V1ServiceAccount | undefined, binding: binding as V1ClusterRoleBinding | undefined, secrets };
+    const secrets = this.all("Secret").filter(
+      ({ metadata }) =>
+        metadata!.name === named || metadata!.labels?.["cattle.io/service-account.name"] === name || metadata!.annotations?.[ACCOUNT_NAME] === name,
+    );
+    return { role: one("ClusterRole"), account, binding: one("ClusterRoleBinding"), secrets };
   }
 }
 
@@ -169,8 +173,10 @@ function checkValid(kind: Kind, object: KubernetesObject): void {
   const { name = "", annotations = {}, labels = {}, ownerReferences = [] } = object.metadata ?? {};
   if (object.kind !== kind || !object.apiVersion) throw new Invalid(`not a ${kind}: ${object.apiVersion} ${object.kind}`);
   if (!/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/.test(name)) throw new Invalid(`${name} is no name`);
-  if (ownerReferences.some((owner) => !owner.apiVersion || !owner.kind || !owner.name || !owner.uid)) throw new Invalid(`an owner of ${kind} ${name} is not complete`);
-  if (Object.values(labels).some((value) => !/^([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$/.test(value))) throw new Invalid(`a label of ${kind} ${name} is no label`);
+  if (ownerReferences.some((owner) => !owner.apiVersion || !owner.kind || !owner.name || !owner.uid))
+    throw new Invalid(`an owner of ${kind} ${name} is not complete`);
+  if (Object.values(labels).some((value) => !/^([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$/.test(value)))
+    throw new Invalid(`a label of ${kind} ${name} is no label`);
   if (inside(object).type === TOKEN_TYPE && !annotations[ACCOUNT_NAME]) throw new Invalid(`the token Secret ${name} says no account`);
   if (Object.values(annotations).some((value) => typeof value !== "string")) throw new Invalid(`an annotation of ${kind} ${name} is no text`);
 }

@@ -16,7 +16,9 @@ const starred = (list: readonly string[] | null | undefined, value: string): boo
 
 /** Whether any rule allows it: rules only ever add. */
 export function mayUse(rules: readonly V1PolicyRule[] | null | undefined, request: ResourceRequest): boolean {
-  return (rules ?? []).some((rule) => starred(rule.verbs, request.verb) && starred(rule.apiGroups, request.apiGroup) && coversResource(rule, request) && coversName(rule, request.name));
+  return (rules ?? []).some(
+    (rule) => starred(rule.verbs, request.verb) && starred(rule.apiGroups, request.apiGroup) && coversResource(rule, request) && coversName(rule, request.name),
+  );
 }
 
 /** `*` is every resource with its subresources, `resource` is not `resource/sub`, and a `*` before `/sub` is that subresource of every resource. */

@@ -13,7 +13,11 @@ const moves: readonly (readonly [why: string, error: unknown, move: object])[] =
   ["a wait error comes back after its time and uses no attempt, because nothing failed", new WaitError("busy", 250), { kind: "wait", waitMs: 250 }],
   ["any other error is tried again, because most pass", new Error("socket hang up"), { kind: "retry" }],
   ["a type error is tried again, because the next version may know better", new TypeError("x is undefined"), { kind: "retry" }],
-  ["an error that only says terminal is tried again, because errors are told apart by class", Object.assign(new Error("terminal"), { name: "TerminalError" }), { kind: "retry" }],
+  [
+    "an error that only says terminal is tried again, because errors are told apart by class",
+    Object.assign(new Error("terminal"), { name: "TerminalError" }),
+    { kind: "retry" },
+  ],
   ["what is no error at all is tried again", "TerminalError", { kind: "retry" }],
   ["nothing thrown is tried again", undefined, { kind: "retry" }],
 ];
@@ -45,17 +49,19 @@ for (const [which, job, says] of refused) {
   test(`a job ${which} is refused, because a job only names a subject and a cause`, () => {
     const parsed = JobData.safeParse(job);
     assert.equal(parsed.success, false);
-    assert.match(JSON.stringify(parsed.error!.issues), says);
+    assert.match(JSON.stringify(parsed.error.issues), says);
   });
 }
 
 test("every job that is made is one that a worker takes, whoever the user is", () => {
-  fc.assert(fc.property(anyText, fc.constantFrom(...CAUSES), fc.double({ min: -1e6, max: 1e9, noNaN: true }), (user, cause, delayMs) => {
-    const { name, data, opts } = jobFor({ cluster: "c-abc12", user }, cause, delayMs);
-    assert.deepEqual(JobData.parse(JSON.parse(JSON.stringify(data))), { v: 1, cluster: "c-abc12", user, cause });
-    assert.equal(name, `c-abc12/${user}`);
-    assert.ok(Number.isInteger(opts.delay) && opts.delay >= 0 && opts.delay >= delayMs, `delay ${opts.delay}`);
-  }));
+  fc.assert(
+    fc.property(anyText, fc.constantFrom(...CAUSES), fc.double({ min: -1e6, max: 1e9, noNaN: true }), (user, cause, delayMs) => {
+      const { name, data, opts } = jobFor({ cluster: "c-abc12", user }, cause, delayMs);
+      assert.deepEqual(JobData.parse(JSON.parse(JSON.stringify(data))), { v: 1, cluster: "c-abc12", user, cause });
+      assert.equal(name, `c-abc12/${user}`);
+      assert.ok(Number.isInteger(opts.delay) && opts.delay >= 0 && opts.delay >= delayMs, `delay ${opts.delay}`);
+    }),
+  );
 });
 
 test("two subjects never share a deduplication id, in the foreground or in the background", () => {
@@ -82,6 +88,9 @@ test("a wake-up during a run is kept as one next job and a delayed one only move
 });
 
 test("causes after which others may have written make the pass look at the cluster", () => {
-  assert.deepEqual(CAUSES.filter((cause) => LOOKING_CAUSES.has(cause)), ["verify", "drift", "resync", "orphan"]);
+  assert.deepEqual(
+    CAUSES.filter((cause) => LOOKING_CAUSES.has(cause)),
+    ["verify", "drift", "resync", "orphan"],
+  );
   assert.deepEqual([...QUEUES], ["binding", "login", "deletion"]);
 });

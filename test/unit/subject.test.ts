@@ -8,9 +8,11 @@ import { anyCharacter, anyText } from "../support/builders.ts";
 const clusterIds = fc.stringMatching(/^[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?$/);
 
 test("a subject is read back from its key, slashes and all, because users' ids may hold any text", () => {
-  fc.assert(fc.property(clusterIds, fc.oneof(anyText, fc.constantFrom("local://u-1", "/", "a/b/c")), (cluster, user) => {
-    assert.deepEqual(subjectOf(subjectKey({ cluster, user })), { cluster, user });
-  }));
+  fc.assert(
+    fc.property(clusterIds, fc.oneof(anyText, fc.constantFrom("local://u-1", "/", "a/b/c")), (cluster, user) => {
+      assert.deepEqual(subjectOf(subjectKey({ cluster, user })), { cluster, user });
+    }),
+  );
 });
 
 for (const key of ["", "c-abc12", "c-abc12/", "/u-alice"]) {
@@ -20,11 +22,16 @@ for (const key of ["", "c-abc12", "c-abc12/", "/u-alice"]) {
 }
 
 test("a list has one order whatever order it came in, so that a permuted source writes nothing", () => {
-  fc.assert(fc.property(fc.array(anyText).chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length }))), ([list, shuffled]) => {
-    assert.deepEqual(canonical(shuffled), canonical(list));
-    assert.deepEqual(canonical([...list, ...list]), canonical(list));
-    assert.deepEqual(new Set(canonical(list)), new Set(list));
-  }));
+  fc.assert(
+    fc.property(
+      fc.array(anyText).chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length }))),
+      ([list, shuffled]) => {
+        assert.deepEqual(canonical(shuffled), canonical(list));
+        assert.deepEqual(canonical([...list, ...list]), canonical(list));
+        assert.deepEqual(new Set(canonical(list)), new Set(list));
+      },
+    ),
+  );
 });
 
 const refused: readonly (readonly [what: string, value: unknown, reason: RegExp])[] = [
@@ -71,7 +78,17 @@ for (const value of ["u-alice", "Alice", "alice@example.com", "local://u-1", "å
   });
 }
 
-for (const name of ["system:masters", "system:nodes", "system:serviceaccounts", "system:", "kubeadm:cluster-admins", "eks:bootstrappers", "aks:admins", "gke:admins", "openshift:masters"]) {
+for (const name of [
+  "system:masters",
+  "system:nodes",
+  "system:serviceaccounts",
+  "system:",
+  "kubeadm:cluster-admins",
+  "eks:bootstrappers",
+  "aks:admins",
+  "gke:admins",
+  "openshift:masters",
+]) {
   test(`${name} is refused as user and as group, because Kubernetes or its vendor gives that name rights of its own`, () => {
     assert.match(refusalOf(name, DEFAULT_DENY_PREFIXES) ?? "accepted", /reserved prefix/);
     assert.match(groupRefusalOf(name, DEFAULT_DENY_PREFIXES, true) ?? "accepted", /reserved prefix/);
@@ -93,9 +110,11 @@ test("with principals a bare group name is refused, because a source of principa
 });
 
 test("a refused value is shown as plain ASCII of bounded length, because it may be made to deceive who reads it", () => {
-  fc.assert(fc.property(fc.oneof(anyText, fc.string({ unit: anyCharacter, maxLength: 200 })), (value) => {
-    assert.match(shown(value), /^[\x20-\x7e]{0,80}$/);
-  }));
+  fc.assert(
+    fc.property(fc.oneof(anyText, fc.string({ unit: anyCharacter, maxLength: 200 })), (value) => {
+      assert.match(shown(value), /^[\x20-\x7e]{0,80}$/);
+    }),
+  );
 });
 
 test("a value that is no text is shown as well, because sources send anything", () => {

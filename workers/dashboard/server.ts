@@ -28,7 +28,9 @@ const ABOUT: Readonly<Record<QueueName, string>> = {
 export async function startDashboard(config: Config, log: Log, version: string): Promise<AsyncDisposable & { readonly url: string }> {
   const { dashboardListen, dashboardUsers } = config;
   if (dashboardUsers.size === 0 && !isLoopback(dashboardListen.host)) {
-    throw new Error(`the dashboard would be open to everybody who reaches ${dashboardListen.host}: set UNDERSTUDY_DASHBOARD_USERS, or let UNDERSTUDY_DASHBOARD_LISTEN name 127.0.0.1`);
+    throw new Error(
+      `the dashboard would be open to everybody who reaches ${dashboardListen.host}: set UNDERSTUDY_DASHBOARD_USERS, or let UNDERSTUDY_DASHBOARD_LISTEN name 127.0.0.1`,
+    );
   }
   await using started = new AsyncDisposableStack();
   const store = started.use(await openStore(config.redisUrl!, config.redisPrefix, REDIS_TIMEOUT_MS, (err) => log.redisTrouble({ err })));
@@ -37,7 +39,10 @@ export async function startDashboard(config: Config, log: Log, version: string):
   await guard(app, dashboardUsers);
   app.get("/readyz", async (_request, reply) => {
     const why = await whyNotReady(store);
-    return reply.code(why === undefined ? 200 : 503).type("text/plain").send(why === undefined ? "ok\n" : `${why}\n`);
+    return reply
+      .code(why === undefined ? 200 : 503)
+      .type("text/plain")
+      .send(why === undefined ? "ok\n" : `${why}\n`);
   });
   app.get("/", async (_request, reply) => reply.redirect(BOARD));
   await app.register(board(store, log), { prefix: BOARD });
@@ -49,7 +54,10 @@ export async function startDashboard(config: Config, log: Log, version: string):
 }
 
 async function whyNotReady({ ledger }: Store): Promise<string | undefined> {
-  return ledger.mark().then(({ complete }) => (complete ? undefined : "the import does not stand yet"), () => "redis does not answer");
+  return ledger.mark().then(
+    ({ complete }) => (complete ? undefined : "the import does not stand yet"),
+    () => "redis does not answer",
+  );
 }
 
 /** Who may ask what: before any route, for unknown paths too. */
@@ -58,7 +66,13 @@ async function guard(app: FastifyInstance, users: ReadonlyMap<string, string>): 
     contentSecurityPolicy: {
       useDefaults: false,
       directives: {
-        defaultSrc: ["'none'"], scriptSrc: ["'self'"], imgSrc: ["'self'", "data:"], connectSrc: ["'self'"], baseUri: ["'self'"], formAction: ["'none'"], frameAncestors: ["'none'"],
+        defaultSrc: ["'none'"],
+        scriptSrc: ["'self'"],
+        imgSrc: ["'self'", "data:"],
+        connectSrc: ["'self'"],
+        baseUri: ["'self'"],
+        formAction: ["'none'"],
+        frameAncestors: ["'none'"],
         // The page styles its first moment in itself, and its editor adds styles while it runs.
         styleSrc: ["'self'", "'unsafe-inline'"],
       },
@@ -67,11 +81,16 @@ async function guard(app: FastifyInstance, users: ReadonlyMap<string, string>): 
     // Whether this host name is always https is for the proxy in front to say.
     strictTransportSecurity: false,
   });
-  await app.register(basicAuth, { authenticate: { realm: "understudy" }, validate: async (name, password) => (knows(users, name, password) ? undefined : new Error("unknown name or wrong password")) });
+  await app.register(basicAuth, {
+    authenticate: { realm: "understudy" },
+    validate: async (name, password) => (knows(users, name, password) ? undefined : new Error("unknown name or wrong password")),
+  });
   app.addHook("onRequest", async (request, reply) => {
-    if (users.size === 0 && !isLoopbackHost(request.headers.host)) return problem(reply, 421, "without UNDERSTUDY_DASHBOARD_USERS the dashboard answers to localhost and 127.0.0.1 only");
+    if (users.size === 0 && !isLoopbackHost(request.headers.host))
+      return problem(reply, 421, "without UNDERSTUDY_DASHBOARD_USERS the dashboard answers to localhost and 127.0.0.1 only");
     // Probes have no password, and learn nothing but whether it is ready.
-    if (users.size > 0 && request.routeOptions.url !== "/readyz" && !(await isAuthenticated(app, request, reply))) return problem(reply, 401, "send a name and password of UNDERSTUDY_DASHBOARD_USERS");
+    if (users.size > 0 && request.routeOptions.url !== "/readyz" && !(await isAuthenticated(app, request, reply)))
+      return problem(reply, 401, "send a name and password of UNDERSTUDY_DASHBOARD_USERS");
     // bull-board itself answers 200 to some writes in its read-only mode.
     if (request.method !== "GET" && request.method !== "HEAD") return problem(reply.header("allow", "GET, HEAD"), 405, "the dashboard is read-only");
     return undefined;

@@ -20,7 +20,8 @@ const cases: readonly (readonly [why: string, about: Partial<Knowledge>, next: n
   ["of two ends the earlier one comes first", { login, candidates: [globalCandidate()], restored }, loginEnd],
   ["an end that has passed is no end to come", { grants: [aGrant()], restored: { ...restored, end: NOW } }, 0],
 ];
-for (const [why, about, next] of cases) test(`${why}, so that the sweep looks then and not before`, () => assert.equal(decide(knowledge(about), policy).next, next));
+for (const [why, about, next] of cases)
+  test(`${why}, so that the sweep looks then and not before`, () => assert.equal(decide(knowledge(about), policy).next, next));
 
 /** What a decision makes of the cluster and of the subject's state, without its words. */
 function effectOf(decision: Decision): unknown {
@@ -28,21 +29,37 @@ function effectOf(decision: Decision): unknown {
   return decision.kind === "absent" ? { kind: decision.kind, waiting: decision.waiting } : { kind: decision.kind };
 }
 
-const anyTimedKnowledge: fc.Arbitrary<Knowledge> = fc.record({
-  grants: fc.constantFrom([], [aGrant()]),
-  candidates: fc.constantFrom([], [globalCandidate()]),
-  login: fc.option(fc.integer({ min: -5, max: 20 }).map((ms) => aLogin({ end: NOW + ms })), { nil: undefined, freq: 4 }),
-  restored: fc.option(fc.integer({ min: -5, max: 20 }).map((ms) => ({ groups: ["github_org://old"], end: NOW + ms })), { nil: undefined, freq: 2 }),
-  facts: fc.constantFrom(facts(), facts({ providers: { github: { groups: ["github_org://1"] } } }), facts({ user: null }), facts({ user: { enabled: false } })),
-}).map((about) => knowledge(about));
+const anyTimedKnowledge: fc.Arbitrary<Knowledge> = fc
+  .record({
+    grants: fc.constantFrom([], [aGrant()]),
+    candidates: fc.constantFrom([], [globalCandidate()]),
+    login: fc.option(
+      fc.integer({ min: -5, max: 20 }).map((ms) => aLogin({ end: NOW + ms })),
+      { nil: undefined, freq: 4 },
+    ),
+    restored: fc.option(
+      fc.integer({ min: -5, max: 20 }).map((ms) => ({ groups: ["github_org://old"], end: NOW + ms })),
+      { nil: undefined, freq: 2 },
+    ),
+    facts: fc.constantFrom(
+      facts(),
+      facts({ providers: { github: { groups: ["github_org://1"] } } }),
+      facts({ user: null }),
+      facts({ user: { enabled: false } }),
+    ),
+  })
+  .map((about) => knowledge(about));
 
 test("an impersonator never outlives what its decision said, and does not change before", () => {
-  fc.assert(fc.property(anyTimedKnowledge, fc.nat({ max: 30 }), (known, later) => {
-    const decision = decide(known, policy);
-    const now = NOW + later;
-    if (decision.kind !== "present" || (decision.next !== 0 && now >= decision.next)) return;
-    assert.deepEqual(effectOf(decide({ ...known, now }, policy)), effectOf(decision));
-  }), { numRuns: 300 });
+  fc.assert(
+    fc.property(anyTimedKnowledge, fc.nat({ max: 30 }), (known, later) => {
+      const decision = decide(known, policy);
+      const now = NOW + later;
+      if (decision.kind !== "present" || (decision.next !== 0 && now >= decision.next)) return;
+      assert.deepEqual(effectOf(decide({ ...known, now }, policy)), effectOf(decision));
+    }),
+    { numRuns: 300 },
+  );
 });
 
 const loginOnly = { login, candidates: [globalCandidate()] };

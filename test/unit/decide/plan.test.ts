@@ -22,7 +22,13 @@ function whole(goal: Wanted = alice): ObjectModel {
 const first = (model: ObjectModel, goal: Wanted | undefined, pass?: Partial<Pass>): Step => nextStep(goal, model.seen(NAME), aPass(pass));
 
 test("a cold cluster gets role, account, Secret and, after a last check, the binding, whose presence says that all is there", () => {
-  assert.deepEqual(carryOut(new ObjectModel(), NAME, alice).map(says), ["create ClusterRole", "create ServiceAccount", "create Secret", "check", "create ClusterRoleBinding"]);
+  assert.deepEqual(carryOut(new ObjectModel(), NAME, alice).map(says), [
+    "create ClusterRole",
+    "create ServiceAccount",
+    "create Secret",
+    "check",
+    "create ClusterRoleBinding",
+  ]);
 });
 
 test("a right impersonator needs no step, so that an unchanged subject costs nothing", () => {
@@ -46,7 +52,8 @@ test("the delete of a role carries what was seen of it, so that a role that anot
 });
 
 test("children are deleted by uid alone, because the version of a Secret moves when it is filled", () => {
-  for (const step of carryOut(whole(), NAME, undefined).slice(1)) assert.ok(step.do === "delete" && step.uid !== "" && step.resourceVersion === undefined, says(step));
+  for (const step of carryOut(whole(), NAME, undefined).slice(1))
+    assert.ok(step.do === "delete" && step.uid !== "" && step.resourceVersion === undefined, says(step));
 });
 
 test("a role that was not there is looked for once more before its children go, because a paused run may have written it since", () => {
@@ -62,7 +69,14 @@ test("children of an earlier role go before the new one comes, because with it t
   const model = whole();
   model.drop("ClusterRole", NAME);
   assert.deepEqual(carryOut(model, NAME, alice, aPass({ nonce: "n2" })).map(says), [
-    "delete ClusterRoleBinding", "delete Secret", "delete ServiceAccount", "create ClusterRole", "create ServiceAccount", "create Secret", "check", "create ClusterRoleBinding",
+    "delete ClusterRoleBinding",
+    "delete Secret",
+    "delete ServiceAccount",
+    "create ClusterRole",
+    "create ServiceAccount",
+    "create Secret",
+    "check",
+    "create ClusterRoleBinding",
   ]);
 });
 
@@ -82,7 +96,12 @@ test("a run that takes over writes the role once more although it is equal, whic
 test("a run that takes over writes a differing or a missing role once, not twice", () => {
   const other = wanted({ identity: anIdentity({ groups: ["github_org://1"] }) });
   assert.deepEqual(carryOut(whole(), NAME, other, aPass({ takeover: true })).map(says), ["change ClusterRole"]);
-  assert.deepEqual(carryOut(new ObjectModel(), NAME, alice, aPass({ takeover: true })).map(says).filter((step) => step.endsWith("ClusterRole")), ["create ClusterRole"]);
+  assert.deepEqual(
+    carryOut(new ObjectModel(), NAME, alice, aPass({ takeover: true }))
+      .map(says)
+      .filter((step) => step.endsWith("ClusterRole")),
+    ["create ClusterRole"],
+  );
 });
 
 test("the binding is never written on a ledger read that is older than the role's write, because it completes the set-up", () => {
@@ -98,20 +117,29 @@ test("a named Secret that is gone gets a new name, because its old one would mak
   const [old] = model.all("Secret");
   model.drop("Secret", old!.metadata!.name!);
   assert.deepEqual(carryOut(model, NAME, alice, aPass({ nonce: "n2" })).map(says), ["change ServiceAccount", "create Secret"]);
-  assert.deepEqual(model.all("Secret").map(({ metadata }) => metadata!.name), [`${NAME}-token-n2`]);
+  assert.deepEqual(
+    model.all("Secret").map(({ metadata }) => metadata!.name),
+    [`${NAME}-token-n2`],
+  );
 });
 
 test("a Secret that this very pass is about to make keeps the name that the account has, so that racers make one", () => {
   const model = new ObjectModel();
   carryOut(model, NAME, alice, aPass({ nonce: "mine" }));
-  assert.deepEqual(model.all("Secret").map(({ metadata }) => metadata!.name), [`${NAME}-token-mine`]);
+  assert.deepEqual(
+    model.all("Secret").map(({ metadata }) => metadata!.name),
+    [`${NAME}-token-mine`],
+  );
 });
 
 test("a stray Secret of the account is deleted, because it holds a token that nobody would revoke", () => {
   const model = whole();
   const [own] = model.all("Secret");
   model.create("Secret", { ...own!, metadata: { ...own!.metadata, name: `${NAME}-token-stray` } });
-  assert.deepEqual(carryOut(model, NAME, alice).map((step) => ("name" in step ? step.name : says(step))), [`${NAME}-token-stray`]);
+  assert.deepEqual(
+    carryOut(model, NAME, alice).map((step) => ("name" in step ? step.name : says(step))),
+    [`${NAME}-token-stray`],
+  );
 });
 
 test("a binding to another role is deleted and made anew after a check, because a roleRef cannot be changed", () => {
@@ -122,10 +150,19 @@ test("a binding to another role is deleted and made anew after a check, because 
 
 test("what other controllers wrote into the account stays when ours is put right", () => {
   const model = whole();
-  model.edit("ServiceAccount", NAME, (account) => Object.assign(account, { automountServiceAccountToken: true, imagePullSecrets: [{ name: "registry" }], metadata: { ...account.metadata, annotations: { ...account.metadata!.annotations, team: "blue" } } }));
+  model.edit("ServiceAccount", NAME, (account) =>
+    Object.assign(account, {
+      automountServiceAccountToken: true,
+      imagePullSecrets: [{ name: "registry" }],
+      metadata: { ...account.metadata, annotations: { ...account.metadata!.annotations, team: "blue" } },
+    }),
+  );
   assert.deepEqual(carryOut(model, NAME, alice).map(says), ["change ServiceAccount"]);
   const { account } = model.seen(NAME);
-  assert.deepEqual([account!.imagePullSecrets, account!.metadata!.annotations!["team"], account!.automountServiceAccountToken], [[{ name: "registry" }], "blue", false]);
+  assert.deepEqual(
+    [account!.imagePullSecrets, account!.metadata!.annotations!["team"], account!.automountServiceAccountToken],
+    [[{ name: "registry" }], "blue", false],
+  );
 });
 
 test("every write says why, because logs and plans show it", () => {
@@ -136,16 +173,30 @@ test("every write says why, because logs and plans show it", () => {
 
 const LABEL = { "authz.cluster.cattle.io/impersonator": "true" };
 const MARKS = { "understudy.io/user": "u-alice", "understudy.io/install": "understudy" };
-const object = (metadata: ObjectOf["ClusterRole"]["metadata"]): KubernetesObject => ({ apiVersion: "v1", kind: "ServiceAccount", metadata: { name: NAME, uid: "uid-1", ...metadata } });
+const object = (metadata: ObjectOf["ClusterRole"]["metadata"]): KubernetesObject => ({
+  apiVersion: "v1",
+  kind: "ServiceAccount",
+  metadata: { name: NAME, uid: "uid-1", ...metadata },
+});
 const ownedBy = (uid: string) => ({ ownerReferences: [{ apiVersion: "v1", kind: "ClusterRole", name: NAME, uid }] });
 
 const holders: readonly (readonly [why: string, object: KubernetesObject | undefined, known: readonly string[], holder: ReturnType<typeof holderOf>])[] = [
   ["nothing is nobody's", undefined, ["uid-1"], "nobody"],
   ["both of our marks make it ours", object({ annotations: MARKS, labels: LABEL }), [], "ours"],
   ["our marks without the label are still ours, because a label is easily lost", object({ annotations: MARKS }), [], "ours"],
-  ["another installation's is foreign, although its shape is ours", object({ annotations: { ...MARKS, "understudy.io/install": "other" }, labels: LABEL }), [], "foreign"],
+  [
+    "another installation's is foreign, although its shape is ours",
+    object({ annotations: { ...MARKS, "understudy.io/install": "other" }, labels: LABEL }),
+    [],
+    "foreign",
+  ],
   ["another user's under this name is foreign", object({ annotations: { ...MARKS, "understudy.io/user": "u-bob" }, labels: LABEL }), [], "foreign"],
-  ["half a mark of ours is foreign, because it is not Rancher's either", object({ annotations: { "understudy.io/user": "u-alice" }, labels: LABEL }), [], "foreign"],
+  [
+    "half a mark of ours is foreign, because it is not Rancher's either",
+    object({ annotations: { "understudy.io/user": "u-alice" }, labels: LABEL }),
+    [],
+    "foreign",
+  ],
   ["Rancher's label and no mark is Rancher's", object({ labels: LABEL }), [], "rancher"],
   ["Rancher's label with another value is foreign", object({ labels: { "authz.cluster.cattle.io/impersonator": "false" } }), [], "foreign"],
   ["neither label nor mark is foreign", object({}), [], "foreign"],
@@ -162,6 +213,10 @@ test("an object without any metadata is foreign, because nothing speaks for it",
 
 test("a plan never names an object of another user", () => {
   const seen: Seen = whole().seen(NAME);
-  const bob = nextStep(wanted({ identity: anIdentity({ user: "u-bob" }) }), { ...seen, role: undefined, account: undefined, secrets: [], binding: undefined }, aPass());
+  const bob = nextStep(
+    wanted({ identity: anIdentity({ user: "u-bob" }) }),
+    { ...seen, role: undefined, account: undefined, secrets: [], binding: undefined },
+    aPass(),
+  );
   assert.equal("object" in bob && bob.object.metadata!.name, nameOf("u-bob"));
 });

@@ -16,24 +16,34 @@ const alice = anIdentity({ groups: ["github_org://1"], principalid: ["github_use
 /** Whether these rules let the user be itself with all these names in the headers of one request. */
 function allows(rules: readonly V1PolicyRule[], user: string, names: readonly Name[]): boolean {
   const of = (resource: string): string[] => names.filter((name) => name.resource === resource).map(({ name }) => name);
-  assert.deepEqual(names.filter(({ resource }) => !RESOURCES.includes(resource)), [], "no Impersonate header names one of these");
+  assert.deepEqual(
+    names.filter(({ resource }) => !RESOURCES.includes(resource)),
+    [],
+    "no Impersonate header names one of these",
+  );
   return mayImpersonate(rules, { user, groups: of("groups"), extras: { principalid: of("userextras/principalid"), username: of("userextras/username") } });
 }
-const namesOf = ({ groups, principalid, username }: Identity): string[] => [...groups.map((name) => `g ${name}`), ...principalid.map((name) => `p ${name}`), ...username.map((name) => `u ${name}`)];
+const namesOf = ({ groups, principalid, username }: Identity): string[] => [
+  ...groups.map((name) => `g ${name}`),
+  ...principalid.map((name) => `p ${name}`),
+  ...username.map((name) => `u ${name}`),
+];
 
 test("the witness of a change is answered differently before and after it, or it would prove nothing", () => {
-  fc.assert(fc.property(anyIdentity, anyIdentity, anyProfile, (before, later, profile) => {
-    const after = { ...later, user: before.user };
-    const { names, allowed } = witnessOf(rulesOf(before, profile), rulesFor(after, profile));
-    const added = namesOf(after).some((own) => !namesOf(before).includes(own));
-    const removed = namesOf(before).some((own) => !namesOf(after).includes(own));
-    assert.equal(names.length, added || removed ? 1 : 0);
-    assert.equal(allowed, added || !removed);
-    if (names.length === 0) return;
-    assert.notEqual(names[0]!.name, "system:authenticated");
-    assert.equal(allows(rulesOf(before, profile), before.user, names), !allowed, "before");
-    assert.equal(allows(rulesOf(after, profile), after.user, names), allowed, "after");
-  }));
+  fc.assert(
+    fc.property(anyIdentity, anyIdentity, anyProfile, (before, later, profile) => {
+      const after = { ...later, user: before.user };
+      const { names, allowed } = witnessOf(rulesOf(before, profile), rulesFor(after, profile));
+      const added = namesOf(after).some((own) => !namesOf(before).includes(own));
+      const removed = namesOf(before).some((own) => !namesOf(after).includes(own));
+      assert.equal(names.length, added || removed ? 1 : 0);
+      assert.equal(allowed, added || !removed);
+      if (names.length === 0) return;
+      assert.notEqual(names[0]!.name, "system:authenticated");
+      assert.equal(allows(rulesOf(before, profile), before.user, names), !allowed, "before");
+      assert.equal(allows(rulesOf(after, profile), after.user, names), allowed, "after");
+    }),
+  );
 });
 
 test("an added name is the witness even where others were removed, because a yes proves more than a no", () => {
@@ -47,7 +57,10 @@ test("where names were only removed the witness is one of them, and a refusal is
 });
 
 test("a new role proves itself with any name but the user's and system:authenticated, which others allow too", () => {
-  assert.deepEqual(witnessOf(undefined, rulesFor(anIdentity(), "strict")), { names: [{ resource: "groups", name: "system:cattle:authenticated" }], allowed: true });
+  assert.deepEqual(witnessOf(undefined, rulesFor(anIdentity(), "strict")), {
+    names: [{ resource: "groups", name: "system:cattle:authenticated" }],
+    allowed: true,
+  });
 });
 
 test("where nothing differs the user alone is the proof", () => {
@@ -81,20 +94,32 @@ for (const [what, rule] of foreignRules) {
 }
 
 test("the names of a seen role are those of its identity, or a lost Redis would lose or add some", () => {
-  fc.assert(fc.property(anyIdentity, anyProfile, (identity, profile) => {
-    const of = (resource: string): string[] => sorted(namesIn(rulesOf(identity, profile)).filter((name) => name.resource === resource).map(({ name }) => name));
-    assert.deepEqual({ user: of("users")[0], groups: of("groups"), principalid: of("userextras/principalid"), username: of("userextras/username") }, identity);
-  }));
+  fc.assert(
+    fc.property(anyIdentity, anyProfile, (identity, profile) => {
+      const of = (resource: string): string[] =>
+        sorted(
+          namesIn(rulesOf(identity, profile))
+            .filter((name) => name.resource === resource)
+            .map(({ name }) => name),
+        );
+      assert.deepEqual(
+        { user: of("users")[0], groups: of("groups"), principalid: of("userextras/principalid"), username: of("userextras/username") },
+        identity,
+      );
+    }),
+  );
   assert.deepEqual(namesIn(undefined), []);
 });
 
 test("the whole witness names everything but the user, so that a run that knows no history proves all of it at once", () => {
-  fc.assert(fc.property(anyIdentity, anyIdentity, anyProfile, (identity, other, profile) => {
-    const { names, allowed } = wholeWitness(rulesFor(identity, profile));
-    assert.equal(allowed, true);
-    assert.deepEqual(names.map(({ resource, name }) => `${resource === "groups" ? "g" : resource.slice(11, 12)} ${name}`).sort(), namesOf(identity).sort());
-    assert.ok(allows(rulesOf(identity, profile), identity.user, names));
-    const isMissing = namesOf(identity).some((own) => !namesOf(other).includes(own));
-    assert.equal(allows(rulesOf({ ...other, user: identity.user }, profile), identity.user, names), !isMissing);
-  }));
+  fc.assert(
+    fc.property(anyIdentity, anyIdentity, anyProfile, (identity, other, profile) => {
+      const { names, allowed } = wholeWitness(rulesFor(identity, profile));
+      assert.equal(allowed, true);
+      assert.deepEqual(names.map(({ resource, name }) => `${resource === "groups" ? "g" : resource.slice(11, 12)} ${name}`).sort(), namesOf(identity).sort());
+      assert.ok(allows(rulesOf(identity, profile), identity.user, names));
+      const isMissing = namesOf(identity).some((own) => !namesOf(other).includes(own));
+      assert.equal(allows(rulesOf({ ...other, user: identity.user }, profile), identity.user, names), !isMissing);
+    }),
+  );
 });

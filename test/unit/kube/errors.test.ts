@@ -22,8 +22,14 @@ const CANARY = "eyJhbGciOiJSUzI1NiJ9-canary";
 const bodies: readonly (readonly [where: string, body: string])[] = [
   ["a message", status({ reason: "Forbidden", message: `secrets "x" is forbidden: token ${CANARY}` })],
   ["the name in details", status({ reason: "AlreadyExists", details: { name: CANARY, uid: CANARY, group: CANARY, kind: "secrets" } })],
-  ["a cause's message", status({ reason: "Invalid", details: { causes: [{ reason: "FieldValueInvalid", field: "data.token", message: `Invalid value: ${CANARY}` }] } })],
-  ["a cause's field that is no path", status({ reason: "Invalid", details: { causes: [{ reason: `because ${CANARY}`, field: `data[${CANARY}] is "wrong"` }] } })],
+  [
+    "a cause's message",
+    status({ reason: "Invalid", details: { causes: [{ reason: "FieldValueInvalid", field: "data.token", message: `Invalid value: ${CANARY}` }] } }),
+  ],
+  [
+    "a cause's field that is no path",
+    status({ reason: "Invalid", details: { causes: [{ reason: `because ${CANARY}`, field: `data[${CANARY}] is "wrong"` }] } }),
+  ],
   ["a reason that is a sentence", status({ reason: `no, because of ${CANARY}` })],
   ["a kind that is a sentence", status({ details: { kind: `the kind ${CANARY}` } })],
   ["a proxy's page", `<html><body><h1>502</h1>${CANARY}</body></html>`],
@@ -54,13 +60,18 @@ for (const body of ["null", "", "7", "true", "[]", "{}", "{", "[null]", '{"detai
 }
 
 test("any body at all gives an ApiError", () => {
-  fc.assert(fc.property(fc.oneof(fc.json(), fc.string()), fc.integer({ min: 300, max: 599 }), (body, code) => {
-    assert.equal(answer(code, body).status, code);
-  }));
+  fc.assert(
+    fc.property(fc.oneof(fc.json(), fc.string()), fc.integer({ min: 300, max: 599 }), (body, code) => {
+      assert.equal(answer(code, body).status, code);
+    }),
+  );
 });
 
 test("an error says what was tried, on what, and what came back in code words", () => {
-  const error = answer(422, status({ reason: "Invalid", details: { kind: "ClusterRole", causes: [{ reason: "FieldValueInvalid", field: "rules[0].verbs" }] } }));
+  const error = answer(
+    422,
+    status({ reason: "Invalid", details: { kind: "ClusterRole", causes: [{ reason: "FieldValueInvalid", field: "rules[0].verbs" }] } }),
+  );
   assert.equal(error.message, "POST /api/v1/namespaces/cattle-impersonation-system/secrets on cluster c-abc12: 422 Invalid at rules[0].verbs");
   assert.deepEqual([error.reason, error.causes], ["Invalid", ["FieldValueInvalid", "kind:ClusterRole"]]);
   assert.equal(answer(502, "<html>").message, "POST /api/v1/namespaces/cattle-impersonation-system/secrets on cluster c-abc12: 502");
@@ -74,7 +85,16 @@ test("of many causes a few are kept, because an error is one line", () => {
 });
 
 const retryAfters: readonly (readonly [header: unknown, ms: number | undefined])[] = [
-  ["7", 7000], ["0", 0], ["1", 1000], ["86400", 600_000], [["3"], 3000], [undefined, undefined], ["soon", undefined], ["Wed, 21 Oct 2026 07:28:00 GMT", undefined], ["Infinity", undefined], ["-5", undefined],
+  ["7", 7000],
+  ["0", 0],
+  ["1", 1000],
+  ["86400", 600_000],
+  [["3"], 3000],
+  [undefined, undefined],
+  ["soon", undefined],
+  ["Wed, 21 Oct 2026 07:28:00 GMT", undefined],
+  ["Infinity", undefined],
+  ["-5", undefined],
 ];
 for (const [header, ms] of retryAfters) {
   test(`Retry-After ${JSON.stringify(header)} is ${ms === undefined ? "no wait that was asked for" : `${ms} ms`}, so that we neither hurry nor sleep for days`, () => {

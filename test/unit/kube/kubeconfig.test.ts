@@ -4,9 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import type { Allowance } from "../../../shared/kube/kubeconfig.ts";
-import { ALLOWANCES, accessFrom } from "../../../shared/kube/kubeconfig.ts";
+import { accessFrom } from "../../../shared/kube/kubeconfig.ts";
+import type { Allowance } from "../../../shared/run/config.ts";
+import { ALLOWANCES } from "../../../shared/run/config.ts";
 
+type Allowance = Parameters<typeof accessFrom>[1][number];
+const ALLOWANCES: readonly Allowance[] = ["exec", "authProvider", "files", "insecure", "proxy", "http"];
 const CA = "-----BEGIN CERTIFICATE-----\nca\n-----END CERTIFICATE-----\n";
 const base64 = (text: string): string => Buffer.from(text).toString("base64");
 
@@ -17,11 +20,19 @@ interface Parts {
 }
 /** A kubeconfig with a token, as JSON over many lines, which is YAML as well; `cluster` and `user` are added to it. */
 function kubeconfig({ cluster = {}, user = { token: "t0ken" }, more = {} }: Parts = {}): string {
-  return JSON.stringify({
-    apiVersion: "v1", kind: "Config", "current-context": "main",
-    clusters: [{ name: "c", cluster: { server: "https://10.0.0.1:6443/", "certificate-authority-data": base64(CA), ...cluster } }],
-    users: [{ name: "u", user }], contexts: [{ name: "main", context: { cluster: "c", user: "u" } }], ...more,
-  }, undefined, 2);
+  return JSON.stringify(
+    {
+      apiVersion: "v1",
+      kind: "Config",
+      "current-context": "main",
+      clusters: [{ name: "c", cluster: { server: "https://10.0.0.1:6443/", "certificate-authority-data": base64(CA), ...cluster } }],
+      users: [{ name: "u", user }],
+      contexts: [{ name: "main", context: { cluster: "c", user: "u" } }],
+      ...more,
+    },
+    undefined,
+    2,
+  );
 }
 
 const folder = mkdtempSync(join(tmpdir(), "understudy-kubeconfig-"));
@@ -35,17 +46,25 @@ const tokenFile = file("token", "from-a-file");
 
 test("a kubeconfig of nothing but data is taken", async () => {
   const access = accessFrom(kubeconfig(), []);
-  assert.deepEqual({ server: access.server, tls: access.tls, proxyUrl: access.proxyUrl }, { server: "https://10.0.0.1:6443", tls: { ca: CA }, proxyUrl: undefined });
+  assert.deepEqual(
+    { server: access.server, tls: access.tls, proxyUrl: access.proxyUrl },
+    { server: "https://10.0.0.1:6443", tls: { ca: CA }, proxyUrl: undefined },
+  );
   assert.deepEqual(await access.authorize(), { authorization: "Bearer t0ken" });
 });
 
 test("a client certificate is data as well", () => {
-  const { tls } = accessFrom(kubeconfig({ cluster: { "tls-server-name": "api.example.com" }, user: { "client-certificate-data": base64("cert"), "client-key-data": base64("key") } }), []);
+  const { tls } = accessFrom(
+    kubeconfig({ cluster: { "tls-server-name": "api.example.com" }, user: { "client-certificate-data": base64("cert"), "client-key-data": base64("key") } }),
+    [],
+  );
   assert.deepEqual(tls, { ca: CA, cert: "cert", key: "key", servername: "api.example.com" });
 });
 
 test("name and password are data as well", async () => {
-  assert.deepEqual(await accessFrom(kubeconfig({ user: { username: "ann", password: "pass:word" } }), []).authorize(), { authorization: `Basic ${base64("ann:pass:word")}` });
+  assert.deepEqual(await accessFrom(kubeconfig({ user: { username: "ann", password: "pass:word" } }), []).authorize(), {
+    authorization: `Basic ${base64("ann:pass:word")}`,
+  });
 });
 
 const more: readonly (readonly [what: string, allowance: Allowance, parts: Parts])[] = [
@@ -64,7 +83,8 @@ const more: readonly (readonly [what: string, allowance: Allowance, parts: Parts
 for (const [what, allowance, parts] of more) {
   test(`${what} is refused and answered with the setting that would allow it, because a kubeconfig is code`, () => {
     const others = ALLOWANCES.filter((other) => other !== allowance);
-    for (const allow of [[], others]) assert.throws(() => accessFrom(kubeconfig(parts), allow), new RegExp(`refused \\(UNDERSTUDY_KUBECONFIG_ALLOW=${allowance} would allow it\\)`));
+    for (const allow of [[], others])
+      assert.throws(() => accessFrom(kubeconfig(parts), allow), new RegExp(`refused \\(UNDERSTUDY_KUBECONFIG_ALLOW=${allowance} would allow it\\)`));
   });
 
   test(`${what} is taken where ${allowance} is allowed`, () => {
@@ -100,7 +120,10 @@ test("an allowed tokenFile is what authorizes, or the calls would be anonymous",
 });
 
 test("allowed files and an allowed proxy are used", () => {
-  const parts = { cluster: { "certificate-authority-data": undefined, "certificate-authority": file("ca", CA), "proxy-url": "http://127.0.0.1:3128" }, user: { "client-certificate": file("cert", "cert"), "client-key": file("key", "key") } };
+  const parts = {
+    cluster: { "certificate-authority-data": undefined, "certificate-authority": file("ca", CA), "proxy-url": "http://127.0.0.1:3128" },
+    user: { "client-certificate": file("cert", "cert"), "client-key": file("key", "key") },
+  };
   const access = accessFrom(kubeconfig(parts), ["files", "proxy"]);
   assert.deepEqual([access.tls, access.proxyUrl], [{ ca: CA, cert: "cert", key: "key" }, "http://127.0.0.1:3128"]);
 });
@@ -111,15 +134,28 @@ test("an allowed insecure server is the only one whose certificate is not checke
 });
 
 test("everything that is refused is said at once, because a kubeconfig is put right in one go", () => {
-  const text = kubeconfig({ cluster: { server: "http://10.0.0.1", "proxy-url": "http://p", "insecure-skip-tls-verify": true }, user: { exec: { command: "x" }, tokenFile } });
-  assert.throws(() => accessFrom(text, []), (error: Error) => {
-    for (const allowance of ["exec", "files", "insecure", "proxy", "http"]) assert.match(error.message, new RegExp(`ALLOW=${allowance} `));
-    return true;
+  const text = kubeconfig({
+    cluster: { server: "http://10.0.0.1", "proxy-url": "http://p", "insecure-skip-tls-verify": true },
+    user: { exec: { command: "x" }, tokenFile },
   });
+  assert.throws(
+    () => accessFrom(text, []),
+    (error: Error) => {
+      for (const allowance of ["exec", "files", "insecure", "proxy", "http"]) assert.match(error.message, new RegExp(`ALLOW=${allowance} `));
+      return true;
+    },
+  );
 });
 
 test("only the current context counts, because the others are not used", () => {
-  const text = kubeconfig({ more: { users: [{ name: "u", user: { token: "t0ken" } }, { name: "other", user: { exec: { command: "x" } } }] } });
+  const text = kubeconfig({
+    more: {
+      users: [
+        { name: "u", user: { token: "t0ken" } },
+        { name: "other", user: { exec: { command: "x" } } },
+      ],
+    },
+  });
   assert.equal(accessFrom(text, []).server, "https://10.0.0.1:6443");
 });
 
@@ -138,10 +174,13 @@ const broken: readonly (readonly [what: string, text: string, says: RegExp])[] =
 ];
 for (const [what, text, says] of broken) {
   test(`a kubeconfig with ${what} says what is missing and nothing of what it holds`, () => {
-    assert.throws(() => accessFrom(text, [...ALLOWANCES]), (error: Error) => {
-      assert.match(error.message, says);
-      assert.ok(!`${error.message} ${error.stack}`.includes("c4nary"), error.message);
-      return true;
-    });
+    assert.throws(
+      () => accessFrom(text, [...ALLOWANCES]),
+      (error: Error) => {
+        assert.match(error.message, says);
+        assert.ok(!`${error.message} ${error.stack}`.includes("c4nary"), error.message);
+        return true;
+      },
+    );
   });
 }

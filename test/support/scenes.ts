@@ -1,0 +1,71 @@
+// What the tests of interleavings say again and again: a fact that is told but not yet worked on, a call that has had its answer.
+import assert from "node:assert/strict";
+import type { ApiServer } from "../apiserver/start.ts";
+import type { StatusRow } from "../../shared/ledger/record.ts";
+import { type SubjectCall, callsOf, isWrite } from "./audit.ts";
+import type { House } from "./house.ts";
+import { objectsOf } from "./impersonator.ts";
+import { waitUntil } from "./wait-until.ts";
+
+/** Time for a take-over that waits for locks and for BullMQ's check of stalled jobs, 15 s each, on a busy machine. */
+export const TAKE_OVER_MS = 90_000;
+
+/** Sends a login until it is stored, and does not wait for what comes of it. A binding that entitles may be a moment behind. */
+export async function logIn(house: House, user: string, cluster: string, groups?: readonly string[], provider = "github"): Promise<void> {
+  await waitUntil(`the login of ${user} is stored`, async () => {
+    const { status } = await house.hook("POST", "/v1/logins", { user, cluster, provider, ...(groups ? { groups } : {}) });
+    return status < 300;
+  });
+}
+
+/** Does something, and waits until the ledger has heard of it (not until it is worked on). */
+export async function told(house: House, cluster: string, user: string, act: () => Promise<unknown>): Promise<void> {
+  const before = (await house.row(cluster, user))?.generation ?? 0;
+  await act();
+  await waitUntil(`the ledger knows the news of ${user}`, async () => ((await house.row(cluster, user))?.generation ?? 0) > before);
+}
+
+/** Waits until all that is known of the subject is settled as this. */
+export async function settledAs(house: House, cluster: string, user: string, state: StatusRow["state"], deadlineMs = TAKE_OVER_MS): Promise<StatusRow> {
+  const seen: { row?: StatusRow | undefined } = {};
+  try {
+    return await waitUntil(
+      `${cluster}/${user} is ${state}`,
+      async () => {
+        seen.row = await house.row(cluster, user);
+        return seen.row?.state === state && seen.row.observedGeneration >= seen.row.generation ? seen.row : undefined;
+      },
+      { deadlineMs, everyMs: 50 },
+    );
+  } catch (error) {
+    throw new Error(`${(error as Error).message}: ${JSON.stringify(seen.row)}`, { cause: error });
+  }
+}
+
+/** Waits until a call of this process has had its answer from the API server, and returns it. */
+export async function answered(server: ApiServer, user: string, agent: string, verb: string, resource: string): Promise<SubjectCall> {
+  return waitUntil(
+    `${agent}: ${verb} ${resource} of ${user} is answered`,
+    async () => (await callsOf(server, [user])).get(user)!.findLast((call) => call.agent === agent && call.verb === verb && call.resource === resource),
+    { everyMs: 200 },
+  );
+}
+
+/** The writes for a user by one process, refused ones with their status. */
+export async function writesBy(server: ApiServer, user: string, agent: string): Promise<string[]> {
+  const calls = (await callsOf(server, [user])).get(user)!.filter((call) => call.agent === agent && isWrite(call));
+  return calls.map(({ verb, resource, code }) => `${verb} ${resource} ${code}`);
+}
+
+/** The one Secret of a user, which must be the one that the account names. */
+export async function onlySecretOf(server: ApiServer, user: string): Promise<string> {
+  const { account, secrets } = await objectsOf(server, user);
+  const names = secrets.map((secret) => String(secret.metadata.name));
+  assert.deepEqual(
+    names.map((name) => `cattle-impersonation-system/${name}`),
+    [account?.metadata.annotations["rancher.io/service-account.secret-ref"]],
+  );
+  return names[0]!;
+}
+
+export const SEALED_BY = "understudy.io/sealed-by";

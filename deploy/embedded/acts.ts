@@ -29,6 +29,8 @@ export interface Stage {
   readonly ledger: Ledger;
   readonly hook: string;
   readonly secret: string;
+  /** On the clock of `performance`. */
+  readonly began: number;
   say(line: string): void;
 }
 
@@ -65,8 +67,8 @@ export async function play(stage: Stage, tally: Tally): Promise<void> {
   }
 }
 
-async function setUp({ ledger, clusters }: Stage, tally: Tally): Promise<void> {
-  const { summary } = await whenSettled(ledger, clusters, { began: performance.now(), waitMs: SETTLE_MS_MAX });
+async function setUp({ ledger, clusters, began }: Stage, tally: Tally): Promise<void> {
+  const { summary } = await whenSettled(ledger, clusters, { began, waitMs: SETTLE_MS_MAX });
   await pause(BREATH_MS);
   tally.expect(summary.ready === summary.subjects, sentence(summary));
 }
@@ -109,9 +111,9 @@ async function removal(stage: Stage, tally: Tally): Promise<void> {
   const ms = (): number => Math.round(performance.now() - began);
   tally.expect(deleted.status === 200, `DELETE his ProjectRoleTemplateBinding on the management cluster: ${deleted.status}`);
   const role = await until(async () => (await stage.amber("GET", rolePath("u-dan"))).status, (status) => status === 404);
-  tally.expect(role === 404, `GET his role on c-amber: ${role} after ${ms()} ms`);
+  tally.expect(role === 404, `GET his role on c-amber after ${ms()} ms: ${role}`);
   const after = await until(() => review(stage.amber, token, "u-dan", names), ({ status }) => status !== 201);
-  tally.expect(after.status === 401 || after.status === 403, `his token: ${after.said} after ${ms()} ms`);
+  tally.expect(after.status === 401 || after.status === 403, `his token after ${ms()} ms: ${after.said}`);
 }
 
 async function proof({ amber }: Stage, tally: Tally): Promise<void> {

@@ -33,11 +33,12 @@ async function demo(running: AsyncDisposableStack, once: boolean): Promise<boole
   await writeKubeconfigs(servers, running);
   await createSample(servers.management);
   const environment = { ...(await listeners()), LOG_LEVEL: process.env["LOG_LEVEL"], UNDERSTUDY_CLUSTERS_DIR: CLUSTERS_FOLDER, UNDERSTUDY_MANAGEMENT_KUBECONFIG: MANAGEMENT };
+  const began = performance.now();
   const dev = running.use(await runDev({ environment, version, output: "text" }));
   const { ledger, clusters, addresses, config } = dev;
   const tally = new Tally(say);
-  await play({ management: servers.management.call, amber: servers.downstream[0]!.call, clusters, ledger, hook: addresses.hook, secret: config.hookSecrets[0]!, say }, tally);
-  const { summary } = await whenSettled(ledger, clusters, { began: performance.now(), waitMs: SETTLE_MS_MAX });
+  await play({ management: servers.management.call, amber: servers.downstream[0]!.call, clusters, ledger, hook: addresses.hook, secret: config.hookSecrets[0]!, began, say }, tally);
+  const { summary } = await whenSettled(ledger, clusters, { began, waitMs: SETTLE_MS_MAX });
   say(`\n${sentence(summary)}; ${tally.kept} of ${tally.asked} answers were the promised ones`);
   if (!once) await whereToLook(addresses.dashboard);
   return tally.kept === tally.asked && summary.ready === summary.subjects;
@@ -70,6 +71,7 @@ async function writeKubeconfigs({ management, downstream }: Servers, running: As
   }
   running.defer(async () => {
     for (const [path] of files) await rm(path, { force: true });
+    await rm(CLUSTERS_FOLDER, { recursive: true, force: true });
   });
   for (const [path, text] of files) await writeFile(path, text, { mode: 0o600 });
 }
@@ -107,7 +109,7 @@ async function whereToLook(dashboard: string): Promise<void> {
     "  npx understudy verify --cluster c-amber --user u-ada",
     `  ${kubectl} --kubeconfig ${join(DEV_FOLDER, "admin-c-amber.yaml")} get clusterroles -l authz.cluster.cattle.io/impersonator=true`,
     `  ${kubectl} --kubeconfig ${management} delete clusterroletemplatebindings -n c-birch crtb-cleo   (and watch her go here)`,
-    "Ctrl-C stops everything and leaves nothing behind.\n",
+    "Ctrl-C stops everything.\n",
   ]) say(line);
 }
 

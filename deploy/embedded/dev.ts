@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import pretty, { type PrettyStream } from "pino-pretty";
 import { startProducer } from "../../producers/main.ts";
 import { Clusters } from "../../shared/kube/clusters.ts";
 import type { Ledger } from "../../shared/ledger/ledger.ts";
@@ -111,7 +112,7 @@ async function openDev({ environment, version, output }: Start): Promise<Dev> {
   await using started = new AsyncDisposableStack();
   const redisUrl = embedded ? started.use(await startRedis()).url : read.redisUrl!;
   const config: Config = { ...read, redisUrl };
-  const opened = openLog(config.logLevel, { process: "dev" });
+  const opened = openLog(config.logLevel, { process: "dev" }, output === "text" ? forPeople() : undefined);
   // The first line that `dev` prints says that nothing is kept.
   const log: Log = embedded ? { ...opened, redisWarning: () => undefined } : opened;
   const { ledger } = started.use(await openStore(redisUrl, config.redisPrefix, 5_000, () => undefined));
@@ -127,6 +128,9 @@ async function openDev({ environment, version, output }: Start): Promise<Dev> {
     throw portTaken(error, config) ?? error;
   }
 }
+
+/** One line an event, on stderr. */
+const forPeople = (): PrettyStream => pretty({ destination: 2, sync: true, singleLine: true, ignore: "pid,process", translateTime: "SYS:HH:MM:ss.l", colorize: process.stderr.isTTY });
 
 /** The settings with what `dev` brings itself. @throws UsageError */
 function devConfig(environment: Environment, output: "text" | "json"): { config: Config; madeSecret: string | undefined; embedded: boolean } {

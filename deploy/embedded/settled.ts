@@ -54,4 +54,4 @@ function sumUp(rows: readonly StatusRow[], clusters: number, ms: number): Settle
 const shouldExist = ({ state, reason }: StatusRow): boolean => state !== "removed" && !(state === "waiting" && (reason === "user unknown" || reason === "user disabled"));
 
 export const sentence = ({ clusters, subjects, ready, removed, failed, ms }: Summary): string =>
-  `${ready} of ${subjects} subjects on ${clusters} ${clusters === 1 ? "cluster" : "clusters"} are ready after ${(ms / 1000).toFixed(1)} s; ${removed} removed, ${failed} failed`;
+  `${ready} of ${subjects} subjects on ${clusters} ${clusters === 1 ? "cluster" : "clusters"} ready, ${removed} removed, ${failed} failed (${(ms / 1000).toFixed(1)} s)`;

@@ -4,7 +4,7 @@ import type { Profile } from "../decide/rules.ts";
 import { DEFAULT_DENY_PREFIXES } from "../subject.ts";
 
 /** What a kubeconfig may use besides data. */
-export const ALLOWANCES = ["exec", "authProvider", "files", "insecure", "proxy", "http"] as const;
+const ALLOWANCES = ["exec", "authProvider", "files", "insecure", "proxy", "http"] as const;
 export type Allowance = (typeof ALLOWANCES)[number];
 
 export interface Config {

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
+import { Redis } from "ioredis";
 import { kubeconfigText } from "../apiserver/files.ts";
 import { startApiServer } from "../apiserver/start.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
@@ -31,7 +32,7 @@ cleanup.defer(() => redis.stop());
 
 interface Checked {
   readonly ok: boolean;
-  readonly redis: Readonly<Record<"reachable" | "version" | "evictionPolicy" | "persistence" | "runId", unknown>>;
+  readonly redis: { readonly reachable: boolean; readonly persistence: boolean | null } & Readonly<Record<"version" | "evictionPolicy" | "runId", string | null>>;
   readonly sources: readonly { readonly kind: string; readonly listable: boolean; readonly reason: string }[];
   readonly clusters: readonly { readonly cluster: string; readonly reachable: boolean; readonly version: string | null; readonly fence: string; readonly missing: readonly string[] }[];
   readonly problems: readonly string[];
@@ -184,6 +185,11 @@ test("a Redis that may evict is a problem, one that forgets a warning, and one t
   assert.deepEqual([evicts.redis.reachable, evicts.redis.evictionPolicy, evicts.redis.persistence], [true, "allkeys-lru", false]);
   assert.match(evicts.problems.join("\n"), /^redis may evict keys .*CONFIG SET maxmemory-policy noeviction$/);
   assert.match(evicts.warnings[0]!, /keeps nothing over a restart/);
+  const client = new Redis(evicting.socket);
+  await client.config("SET", "requirepass", "a-password-nobody-told");
+  client.disconnect();
+  const locked = await check({}, { UNDERSTUDY_REDIS_URL: evicting.url });
+  assert.match(locked.problems.join("\n"), /^redis at \S+redis\.sock does not answer: .*NOAUTH/);
   await evicting.kill("SIGKILL");
   const away = await check({}, { UNDERSTUDY_REDIS_URL: evicting.url });
   assert.deepEqual([away.code, away.redis], [1, { reachable: false, version: null, evictionPolicy: null, persistence: null, runId: null }]);

@@ -162,6 +162,17 @@ test("what was noted before a run is not believed after its overtaken settlement
   assert.ok(!trustsApplied(third) || third.record.applied?.role.resourceVersion === "11", "the third run would believe role version 10");
 });
 
+test("what was ready before a run is not ready after its overtaken removal, because that run has taken the objects away", async () => {
+  const { ledger, me, record, run } = await running();
+  await ledger.settle(alice, me, record, aSettlement());
+  await ledger.submit(alice, { grants: [toldEnd("2")] }, "deletion", "deletion");
+  const second = await run(alice);
+  await ledger.submit(alice, { grants: [toldGrant("3")] }, "binding", "binding");
+  assert.equal(await ledger.settle(alice, second.me, second.record, REMOVED), "newer");
+  const third = await run(alice);
+  assert.deepEqual([third.record.applied, third.record.result], [undefined, "pending"]);
+});
+
 test("a removal is kept for a day with its time, because late logins and lagging producers have to meet it", async () => {
   const { ledger, me, record, now, ttlMs, dueAt } = await running();
   assert.equal(await ledger.settle(alice, me, record, REMOVED), "ok");

@@ -9,10 +9,15 @@ export async function controllersCaughtUp(server: ApiServer): Promise<void> {
   const home = `/api/v1/namespaces/${NAMESPACE}`;
   const name = `barrier-${randomBytes(4).toString("hex")}`;
   const { body: account } = await server.call("POST", `${home}/serviceaccounts`, { metadata: { name } });
-  await server.call("POST", `${home}/secrets`, { type: "kubernetes.io/service-account-token", metadata: { name, annotations: { "kubernetes.io/service-account.name": name } } });
+  await server.call("POST", `${home}/secrets`, {
+    type: "kubernetes.io/service-account-token",
+    metadata: { name, annotations: { "kubernetes.io/service-account.name": name } },
+  });
   const ownerReferences = [{ apiVersion: "v1", kind: "ServiceAccount", name, uid: account.metadata.uid }];
   await server.call("POST", `${home}/configmaps`, { metadata: { name, ownerReferences } });
-  await waitUntil("the token controller fills", async () => Boolean((await server.call("GET", `${home}/secrets/${name}`)).body.data?.token), { deadlineMs: 60_000 });
+  await waitUntil("the token controller fills", async () => Boolean((await server.call("GET", `${home}/secrets/${name}`)).body.data?.token), {
+    deadlineMs: 60_000,
+  });
   await server.call("DELETE", `${home}/serviceaccounts/${name}`);
   for (const kind of ["secrets", "configmaps"]) {
     await waitUntil(`the controllers remove ${kind}`, async () => (await server.call("GET", `${home}/${kind}/${name}`)).status === 404, { deadlineMs: 60_000 });

@@ -24,7 +24,7 @@ export class Revived extends Error {
   override readonly name = "Revived";
 }
 /** 422: what a real API server never accepts. */
-export class Invalid extends Error {
+class Invalid extends Error {
   override readonly name = "Invalid";
 }
 

@@ -5,8 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { accessFrom } from "../../../shared/kube/kubeconfig.ts";
-import type { Allowance } from "../../../shared/run/config.ts";
-import { ALLOWANCES } from "../../../shared/run/config.ts";
 
 type Allowance = Parameters<typeof accessFrom>[1][number];
 const ALLOWANCES: readonly Allowance[] = ["exec", "authProvider", "files", "insecure", "proxy", "http"];

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { StatusRow } from "../../../shared/ledger/record.ts";
-import { fieldsOf, knowledgeOf, recordOf, statusOf, userRecordOf } from "../../../shared/ledger/record.ts";
+import { fieldsOf, knowledgeOf, readFrom, recordOf, statusOf, takenFrom, userRecordOf } from "../../../shared/ledger/record.ts";
 import { NOW, anyText, sorted } from "../../support/builders.ts";
 
 const alice = { cluster: "c-abc12", user: "u-alice" };
@@ -108,6 +108,20 @@ test("what decide may know is the record and the clock, and nothing of what was 
     restored: undefined,
     now: NOW,
   });
+});
+
+test("the answer to a take is the lock with what was read, or why there is none", () => {
+  const { record, ...rest } = readFrom([1, "1768478400000", "gen", "3", "obs", "2"]);
+  assert.deepEqual([rest, record.gen, record.obs], [{ complete: true, now: 1768478400000 }, 3, 2]);
+  assert.deepEqual(takenFrom(["go", 1, 0, "5", "gen", "3"]), {
+    answer: "go",
+    takeover: true,
+    read: { complete: false, now: 5, record: recordOf(fields({ gen: 3 })) },
+  });
+  assert.deepEqual(
+    [takenFrom(["busy", "250"]), takenFrom(["wait", 7]), takenFrom(["done"]), takenFrom(["version"])],
+    [{ answer: "busy", waitMs: 250 }, { answer: "wait", waitMs: 7 }, { answer: "done" }, { answer: "version" }],
+  );
 });
 
 // States -----------------------------------------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // Who holds which binding, as the watches last told it: the indexes behind grants and candidates. Plain memory; sources.ts fills it.
 import type { Told } from "../shared/ledger/told.ts";
 import type { Candidate, Grant, UserObject } from "../shared/subject.ts";
+import { BUILT_IN_GROUPS } from "../shared/subject.ts";
 import type { Binding, BindingKind, ProviderFacts, SourceKind } from "./rancher.ts";
 
 const EVERYWHERE = "*";
@@ -61,7 +62,7 @@ export class Bindings {
   }
   /** Why this user, with these groups, may have an impersonator on this cluster at login. */
   candidatesFor(cluster: string, user: string, groups: readonly string[]): Told<Candidate>[] {
-    const held = new Set(groups);
+    const held = new Set([...BUILT_IN_GROUPS, ...groups]);
     return [...this.#ids(this.#candidates, cluster), ...this.#ids(this.#candidates, EVERYWHERE)]
       .filter(({ holder }) => ("user" in holder ? holder.user === user : held.has(holder.group)))
       .map(candidateFrom);

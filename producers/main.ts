@@ -97,6 +97,6 @@ async function resyncIfDue(cluster: string, { config, log, metrics, store, clust
     log.resyncFailed({ cluster, err: error });
     await ledger.noteCluster(cluster, { resyncAt: Date.now() + RESYNC_RETRY_MS });
   } finally {
-    await ledger.endResync(cluster);
+    await ledger.endResync(cluster, id);
   }
 }

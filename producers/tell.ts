@@ -4,7 +4,7 @@ import type { Learned, Submission, Submitted, Told } from "../shared/ledger/told
 import type { UserRecord } from "../shared/ledger/record.ts";
 import type { Cause, QueueName } from "../shared/jobs.ts";
 import type { Candidate, Subject } from "../shared/subject.ts";
-import { canonical } from "../shared/subject.ts";
+import { BUILT_IN_GROUPS, canonical } from "../shared/subject.ts";
 import type { Bindings } from "./bindings.ts";
 import { candidateFrom, grantFrom } from "./bindings.ts";
 import type { Binding } from "./rancher.ts";
@@ -60,7 +60,7 @@ export async function tellCandidate(ledger: Ledger, binding: Binding, clusters: 
   for (const cluster of binding.cluster === undefined ? clusters : [binding.cluster]) {
     for await (const { subject, record } of ledger.subjects(cluster)) {
       if (!record.login) continue;
-      const groups = [...Object.values(record.facts?.providers ?? {}), record.restored ?? {}].flatMap((values) => values.groups ?? []);
+      const groups = [...BUILT_IN_GROUPS, ...[...Object.values(record.facts?.providers ?? {}), record.restored ?? {}].flatMap((values) => values.groups ?? [])];
       if ("user" in holder ? holder.user === subject.user : groups.includes(holder.group)) await ledger.submit(subject, { candidates }, "binding", "binding");
     }
   }

@@ -75,7 +75,7 @@ export interface Identity {
   readonly username: readonly string[];
 }
 
-/** A list in the one order that everything compares by: code points, without repeats. */
+/** A list in the one order that everything compares by (UTF-16 code units), without repeats. */
 export function canonical(values: Iterable<string>): string[] {
   return [...new Set(values)].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
 }
@@ -85,9 +85,9 @@ export const BUILT_IN_GROUPS = ["system:authenticated", "system:cattle:authentic
 export const DEFAULT_DENY_PREFIXES = ["system:", "kubeadm:", "eks:", "aks:", "gke:", "openshift:"] as const;
 export const ID_LENGTH_MAX = 1024;
 
-// C0, C1 and DEL; bidi controls and marks; zero-width characters; line separators; lone surrogates; non-characters.
+// C0, C1 and DEL; bidi controls and marks; zero-width characters; line separators; lone surrogates; non-characters; tags.
 // oxlint-disable-next-line no-control-regex -- control characters are what it looks for
-const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff]|\p{Surrogate}/u;
+const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\uffff\u{e0000}-\u{e007f}]|\p{Surrogate}/u;
 
 /** Why this user id or extra value can never be put in a role, or undefined when it can. Compared byte for byte, never trimmed or case-folded. */
 export function refusalOf(value: unknown, denyPrefixes: readonly string[] = []): string | undefined {
@@ -111,7 +111,7 @@ export function groupRefusalOf(value: unknown, denyPrefixes: readonly string[], 
 /** A refused value as it may be shown to people: quoted, escaped, cut. */
 export function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? "undefined";
-  return text.replace(/[\u007f-\uffff]/gu, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`).slice(0, 80);
+  return text.replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`).slice(0, 80);
 }
 
 const clusterId = /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/;

@@ -157,7 +157,7 @@ function note(run: Run, settings: Settings, state: Pass, step: Extract<Step, { k
     if (step.do === "delete") state.absenceSeen = true;
   }
   if (step.kind === "ServiceAccount" && step.do === "create") state.ownAccount = true;
-  if (step.kind === "ServiceAccount" && step.do === "change") state.rotated = true;
+  if (step.do === "change" && step.rotates) state.rotated = true;
 }
 
 type Proof =

@@ -20,7 +20,12 @@ const RBAC = "/apis/rbac.authorization.k8s.io/v1";
 const REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 const REVIEW = { apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" };
 
-export type Ask = (method: string, path: string, body?: unknown, headers?: Readonly<Record<string, string | string[]>>) => Promise<{ readonly status: number; readonly body: unknown }>;
+export type Ask = (
+  method: string,
+  path: string,
+  body?: unknown,
+  headers?: Readonly<Record<string, string | string[]>>,
+) => Promise<{ readonly status: number; readonly body: unknown }>;
 export interface Stage {
   /** As administrators. */
   readonly management: Ask;
@@ -110,9 +115,15 @@ async function removal(stage: Stage, tally: Tally): Promise<void> {
   const began = performance.now();
   const ms = (): number => Math.round(performance.now() - began);
   tally.expect(deleted.status === 200, `DELETE his ProjectRoleTemplateBinding on the management cluster: ${deleted.status}`);
-  const role = await until(async () => (await stage.amber("GET", rolePath("u-dan"))).status, (status) => status === 404);
+  const role = await until(
+    async () => (await stage.amber("GET", rolePath("u-dan"))).status,
+    (status) => status === 404,
+  );
   tally.expect(role === 404, `GET his role on c-amber after ${ms()} ms: ${role}`);
-  const after = await until(() => review(stage.amber, token, "u-dan", names), ({ status }) => status !== 201);
+  const after = await until(
+    () => review(stage.amber, token, "u-dan", names),
+    ({ status }) => status !== 201,
+  );
   tally.expect(after.status === 401 || after.status === 403, `his token after ${ms()} ms: ${after.said}`);
 }
 
@@ -131,7 +142,12 @@ async function login({ hook, secret }: Stage, said: object): Promise<{ status: n
   const id = `msg_${randomUUID()}`;
   const at = new Date();
   const body = JSON.stringify(said);
-  const headers = { "content-type": "application/json", "webhook-id": id, "webhook-timestamp": String(Math.floor(at.getTime() / 1000)), "webhook-signature": new Webhook(secret).sign(id, at, body) };
+  const headers = {
+    "content-type": "application/json",
+    "webhook-id": id,
+    "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
+    "webhook-signature": new Webhook(secret).sign(id, at, body),
+  };
   const answer = await fetch(`${hook}/v1/logins?wait=5`, { method: "POST", headers, body, signal: AbortSignal.timeout(20_000) });
   return { status: answer.status, text: await answer.text() };
 }
@@ -143,7 +159,10 @@ async function roleNames(cluster: Ask, user: string): Promise<Name[]> {
   return namesIn((body as V1ClusterRole).rules).filter(({ resource }) => resource !== "users");
 }
 const roleText = async (cluster: Ask, user: string): Promise<string> => text(await roleNames(cluster, user));
-const text = (names: readonly Name[]): string => [...Map.groupBy(names, ({ resource }) => resource.replace("userextras/", ""))].map(([what, of]) => `${what} ${of.map(({ name }) => name).join(" ")}`).join(" · ");
+const text = (names: readonly Name[]): string =>
+  [...Map.groupBy(names, ({ resource }) => resource.replace("userextras/", ""))]
+    .map(([what, of]) => `${what} ${of.map(({ name }) => name).join(" ")}`)
+    .join(" · ");
 
 /** As an administrator reads it; a proxy would keep it. */
 async function tokenOf(cluster: Ask, user: string): Promise<string> {

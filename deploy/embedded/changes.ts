@@ -46,7 +46,8 @@ async function newLines(ledger: Ledger, told: Map<string, Told>): Promise<string
 const differs = (before: StatusRow | undefined, { state, reason, observedGeneration }: StatusRow): boolean =>
   before?.state !== state || before.reason !== reason || (state === "ready" && before.observedGeneration !== observedGeneration);
 
-const line = (row: StatusRow, facts: string): string => `${subjectKey(row).padEnd(16)}  ${row.state.padEnd(7)}  ${[row.reason, facts && `(${facts})`].filter((part) => part !== "").join("  ")}`.trimEnd();
+const line = (row: StatusRow, facts: string): string =>
+  `${subjectKey(row).padEnd(16)}  ${row.state.padEnd(7)}  ${[row.reason, facts && `(${facts})`].filter((part) => part !== "").join("  ")}`.trimEnd();
 
 /** From the records alone: how long after its last change it was settled, and what its role has gained or lost. */
 function factsOf({ state }: StatusRow, before: Applied, { applied, settledAt, changedAt }: SubjectRecord): string {
@@ -54,15 +55,23 @@ function factsOf({ state }: StatusRow, before: Applied, { applied, settledAt, ch
   if (state === "removed") return before ? after : "";
   if (state !== "ready" || !applied) return "";
   if (!before) return after;
-  const changes = [...changesOf("group", before.identity.groups, applied.identity.groups), ...changesOf("principalid", before.identity.principalid, applied.identity.principalid), ...changesOf("username", before.identity.username, applied.identity.username)];
+  const changes = [
+    ...changesOf("group", before.identity.groups, applied.identity.groups),
+    ...changesOf("principalid", before.identity.principalid, applied.identity.principalid),
+    ...changesOf("username", before.identity.username, applied.identity.username),
+  ];
   return changes.length > 0 ? `${changes.join(", ")}; ${after}` : "unchanged";
 }
 
 const changesOf = (what: string, before: readonly string[], after: readonly string[]): string[] => [
-  ...after.filter((name) => !before.includes(name)).map((name) => `+${what} ${name}`), ...before.filter((name) => !after.includes(name)).map((name) => `-${what} ${name}`),
+  ...after.filter((name) => !before.includes(name)).map((name) => `+${what} ${name}`),
+  ...before.filter((name) => !after.includes(name)).map((name) => `-${what} ${name}`),
 ];
 
 function counted(rows: readonly StatusRow[]): string[] {
   const byCluster = Map.groupBy(rows, ({ cluster }) => cluster);
-  return [...byCluster].map(([cluster, changed]) => `${cluster.padEnd(16)}  ${[...Map.groupBy(changed, ({ state }) => state)].map(([state, { length }]) => `${length} ${state}`).join(", ")}`);
+  return [...byCluster].map(
+    ([cluster, changed]) =>
+      `${cluster.padEnd(16)}  ${[...Map.groupBy(changed, ({ state }) => state)].map(([state, { length }]) => `${length} ${state}`).join(", ")}`,
+  );
 }

@@ -32,12 +32,29 @@ async function demo(running: AsyncDisposableStack, once: boolean): Promise<boole
   const servers = await startServers(running);
   await writeKubeconfigs(servers, running);
   await createSample(servers.management);
-  const environment = { ...(await listeners()), LOG_LEVEL: process.env["LOG_LEVEL"], UNDERSTUDY_CLUSTERS_DIR: CLUSTERS_FOLDER, UNDERSTUDY_MANAGEMENT_KUBECONFIG: MANAGEMENT };
+  const environment = {
+    ...(await listeners()),
+    LOG_LEVEL: process.env["LOG_LEVEL"],
+    UNDERSTUDY_CLUSTERS_DIR: CLUSTERS_FOLDER,
+    UNDERSTUDY_MANAGEMENT_KUBECONFIG: MANAGEMENT,
+  };
   const began = performance.now();
   const dev = running.use(await runDev({ environment, version, output: "text" }));
   const { ledger, clusters, addresses, config } = dev;
   const tally = new Tally(say);
-  await play({ management: servers.management.call, amber: servers.downstream[0]!.call, clusters, ledger, hook: addresses.hook, secret: config.hookSecrets[0]!, began, say }, tally);
+  await play(
+    {
+      management: servers.management.call,
+      amber: servers.downstream[0]!.call,
+      clusters,
+      ledger,
+      hook: addresses.hook,
+      secret: config.hookSecrets[0]!,
+      began,
+      say,
+    },
+    tally,
+  );
   const { summary } = await whenSettled(ledger, clusters, { began, waitMs: SETTLE_MS_MAX });
   say(`\n${sentence(summary)}; ${tally.kept} of ${tally.asked} answers were the promised ones`);
   if (!once) await whereToLook(addresses.dashboard);
@@ -67,7 +84,10 @@ async function writeKubeconfigs({ management, downstream }: Servers, running: As
   await mkdir(CLUSTERS_FOLDER, { recursive: true, mode: 0o700 });
   const files: [string, string][] = [[MANAGEMENT, management.kubeconfig]];
   for (const server of downstream) {
-    files.push([join(CLUSTERS_FOLDER, `${server.name}.yaml`), await server.workerKubeconfig()], [join(DEV_FOLDER, `admin-${server.name}.yaml`), server.kubeconfig]);
+    files.push(
+      [join(CLUSTERS_FOLDER, `${server.name}.yaml`), await server.workerKubeconfig()],
+      [join(DEV_FOLDER, `admin-${server.name}.yaml`), server.kubeconfig],
+    );
   }
   running.defer(async () => {
     for (const [path] of files) await rm(path, { force: true });
@@ -110,7 +130,8 @@ async function whereToLook(dashboard: string): Promise<void> {
     `  ${kubectl} --kubeconfig ${join(DEV_FOLDER, "admin-c-amber.yaml")} get clusterroles -l authz.cluster.cattle.io/impersonator=true`,
     `  ${kubectl} --kubeconfig ${management} delete clusterroletemplatebindings -n c-birch crtb-cleo   (and watch her go here)`,
     "Ctrl-C stops everything.\n",
-  ]) say(line);
+  ])
+    say(line);
 }
 
 const running = new AsyncDisposableStack();

@@ -1,10 +1,7 @@
 // `understudy dev`: producer, worker and dashboard in one process on real clusters, with a Redis of its own that forgets when it stops.
-import { randomBytes } from "node:crypto";
-import { resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import pretty, { type PrettyStream } from "pino-pretty";
 import { startProducer } from "../../producers/main.ts";
-import { Clusters } from "../../shared/kube/clusters.ts";
 import type { Ledger } from "../../shared/ledger/ledger.ts";
 import type { Config } from "../../shared/run/config.ts";
 import type { Log } from "../../shared/run/log.ts";
@@ -12,21 +9,19 @@ import { openLog } from "../../shared/run/log.ts";
 import { openStore } from "../../shared/run/redis.ts";
 import { startDashboard } from "../../workers/dashboard/server.ts";
 import { startWorker } from "../../workers/main.ts";
-import { UsageError, readConfig } from "../settings.ts";
+import { UsageError } from "../settings.ts";
 import { followChanges } from "./changes.ts";
 import { refuseSecond, writeDevFile } from "./dev-file.ts";
+import { clustersOf, devConfig, portTaken, withAnyPort } from "./dev-settings.ts";
 import { startRedis } from "./redis.ts";
 import { sentence, whenSettled } from "./settled.ts";
 
 const SETTLE_MS_MAX = 120_000;
 /** How long the worker waits for the first import, so that the first jobs need not wait for their worker's next look at it. */
 const IMPORT_MS_MAX = 5_000;
-/** Replaced by the embedded one's once that runs. */
-const NOT_YET = "unix:///embedded";
 
-type Environment = Readonly<Record<string, string | undefined>>;
 export interface DevOptions {
-  readonly environment: Environment;
+  readonly environment: Readonly<Record<string, string | undefined>>;
   readonly version: string;
   readonly once: boolean;
   readonly output: "text" | "json";
@@ -61,7 +56,8 @@ export async function runDev(options: Start): Promise<Dev> {
   await using started = new AsyncDisposableStack();
   const dev = started.use(await openDev(options));
   started.defer(await writeDevFile(dev, options.environment));
-  if (options.output === "json") process.stdout.write(`${JSON.stringify({ pid: process.pid, clusters: dev.clusters, addresses: dev.addresses }, undefined, 2)}\n`);
+  if (options.output === "json")
+    process.stdout.write(`${JSON.stringify({ pid: process.pid, clusters: dev.clusters, addresses: dev.addresses }, undefined, 2)}\n`);
   else started.use(tell(dev, options.version));
   const all = started.move();
   return { ...dev, [Symbol.asyncDispose]: () => all.disposeAsync() };
@@ -95,7 +91,7 @@ function introduction({ config, clusters, embedded, addresses, madeSecret }: Dev
 
 async function runOnce(options: DevOptions): Promise<void> {
   const began = performance.now();
-  await using dev = await openDev(options);
+  await using dev = await openDev({ ...options, environment: withAnyPort(options.environment) });
   const problems = [...dev.unusable].map(([file, problem]) => `UNDERSTUDY_CLUSTERS_DIR: ${file}: ${problem}`);
   if (problems.length > 0) throw new UsageError(problems.join("\n"));
   if (dev.clusters.length === 0) throw new UsageError(`UNDERSTUDY_CLUSTERS_DIR: there is no kubeconfig in ${dev.config.clustersDir}`);
@@ -110,7 +106,7 @@ async function openDev({ environment, version, output }: Start): Promise<Dev> {
   const { config: read, madeSecret, embedded } = devConfig(environment, output);
   const { ids: clusters, problems: unusable } = await clustersOf(read);
   await using started = new AsyncDisposableStack();
-  const redisUrl = embedded ? started.use(await startRedis()).url : read.redisUrl!;
+  const redisUrl = embedded ? started.use(await startRedis(redisLost)).url : read.redisUrl!;
   const config: Config = { ...read, redisUrl };
   const opened = openLog(config.logLevel, { process: "dev" }, output === "text" ? forPeople() : undefined);
   // The first line that `dev` prints says that nothing is kept.
@@ -130,47 +126,23 @@ async function openDev({ environment, version, output }: Start): Promise<Dev> {
 }
 
 /** One line an event, on stderr. */
-const forPeople = (): PrettyStream => pretty({ destination: 2, sync: true, singleLine: true, ignore: "pid,process", translateTime: "SYS:HH:MM:ss.l", colorize: process.stderr.isTTY });
+const forPeople = (): PrettyStream =>
+  pretty({
+    destination: 2,
+    sync: true,
+    singleLine: true,
+    ignore: "pid,process,err",
+    messageFormat: "{msg}{if err}: {err.message}{end}",
+    translateTime: "SYS:HH:MM:ss",
+    colorize: process.stderr.isTTY,
+  });
 
-/** The settings with what `dev` brings itself. @throws UsageError */
-function devConfig(environment: Environment, output: "text" | "json"): { config: Config; madeSecret: string | undefined; embedded: boolean } {
-  const lacks = (name: string): boolean => !environment[name] && !environment[`${name}_FILE`];
-  const embedded = lacks("UNDERSTUDY_REDIS_URL");
-  const madeSecret = lacks("UNDERSTUDY_HOOK_SECRETS") ? `whsec_${randomBytes(32).toString("base64")}` : undefined;
-  const config = readConfig({
-    ...environment,
-    ...(embedded ? { UNDERSTUDY_REDIS_URL: NOT_YET } : {}),
-    ...(madeSecret === undefined ? {} : { UNDERSTUDY_HOOK_SECRETS: madeSecret }),
-    // At a terminal the printed lines tell the story.
-    ...(output === "text" && lacks("LOG_LEVEL") ? { LOG_LEVEL: "warn" } : {}),
-  }, []);
-  if (config.clustersDir === undefined) {
-    throw new UsageError("UNDERSTUDY_CLUSTERS_DIR: set it to a folder of kubeconfigs, one a cluster, and UNDERSTUDY_MANAGEMENT_KUBECONFIG to the management cluster's (without it, logins are the source); simulated clusters are not there yet");
-  }
-  return { config: { ...config, clustersDir: resolve(config.clustersDir), managementKubeconfig: config.managementKubeconfig && resolve(config.managementKubeconfig) }, madeSecret, embedded };
-}
-
-/** @throws UsageError when the folder cannot be read. */
-async function clustersOf({ clustersDir, kubeconfigAllow }: Config): Promise<{ ids: string[]; problems: ReadonlyMap<string, string> }> {
-  const clusters = new Clusters(clustersDir!, { allow: kubeconfigAllow, userAgent: "" });
-  try {
-    await clusters.load();
-  } catch (error) {
-    throw new UsageError(`UNDERSTUDY_CLUSTERS_DIR: ${clustersDir} cannot be read (${(error as { code?: string }).code ?? "error"})`, { cause: error });
-  }
-  await using loaded = clusters;
-  return { ids: loaded.ids(), problems: loaded.problems() };
+/** All that this process knew was in it; an orderly stop would only wait for it. */
+function redisLost(how: string): void {
+  process.stderr.write(`understudy: the embedded redis-server ended (${how}), and dev with it: start it again, and it imports everything anew\n`);
+  process.exit(1);
 }
 
 async function importStands(ledger: Ledger): Promise<void> {
   for (const deadline = performance.now() + IMPORT_MS_MAX; performance.now() < deadline; await pause(10)) if ((await ledger.mark()).complete) return;
-}
-
-/** Names the setting to change, which the system's own error does not. */
-function portTaken(error: unknown, config: Config): Error | undefined {
-  const { code, port } = error as { code?: unknown; port?: unknown };
-  if (code !== "EADDRINUSE") return undefined;
-  const listeners = { UNDERSTUDY_HOOK_LISTEN: config.hookListen, UNDERSTUDY_DASHBOARD_LISTEN: config.dashboardListen, UNDERSTUDY_OPS_LISTEN: config.opsListen };
-  const [setting, at] = Object.entries(listeners).find(([, listen]) => listen.port === port) ?? [];
-  return setting && at ? new Error(`port ${at.port} is taken: set ${setting}, for example to ${at.host}:0`, { cause: error }) : undefined;
 }

@@ -14,8 +14,8 @@ export interface EmbeddedRedis extends AsyncDisposable {
   readonly url: string;
 }
 
-/** @throws Error, one line, when redis-server is not installed or does not answer. */
-export async function startRedis(): Promise<EmbeddedRedis> {
+/** `onLost`: it ended though nobody stopped it. @throws Error, one line, when redis-server is not installed or does not answer. */
+export async function startRedis(onLost: (how: string) => void): Promise<EmbeddedRedis> {
   await using started = new AsyncDisposableStack();
   // mkdtemp gives mode 0700.
   const folder = await mkdtemp(join(tmpdir(), "understudy-dev-redis-"));
@@ -28,13 +28,25 @@ export async function startRedis(): Promise<EmbeddedRedis> {
   await listens(server, socket, join(folder, "redis.log"));
   const url = `unix://${socket}`;
   await answers(url);
+  const lost = (code: number | null, signal: string | null): void => onLost(signal ?? `code ${code}`);
+  server.once("exit", lost);
   const all = started.move();
+  all.defer(() => void server.off("exit", lost));
   return { url, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
 /** Detached: Ctrl-C goes to everything in the terminal's foreground, and the workers still need it while they stop. */
 function launch(folder: string, socket: string): ChildProcess {
-  const settings = { port: "0", unixsocket: socket, unixsocketperm: "700", dir: folder, save: "", appendonly: "no", "maxmemory-policy": "noeviction", loglevel: "warning" };
+  const settings = {
+    port: "0",
+    unixsocket: socket,
+    unixsocketperm: "700",
+    dir: folder,
+    save: "",
+    appendonly: "no",
+    "maxmemory-policy": "noeviction",
+    loglevel: "warning",
+  };
   const args = Object.entries(settings).flatMap(([key, value]) => [`--${key}`, value]);
   const log = openSync(join(folder, "redis.log"), "a");
   try {
@@ -49,7 +61,9 @@ async function spawned(server: ChildProcess): Promise<void> {
     await once(server, "spawn");
   } catch (error) {
     const missing = (error as { code?: string }).code === "ENOENT";
-    throw new Error(missing ? "redis-server is not installed: apt-get install redis-server, or set UNDERSTUDY_REDIS_URL" : "redis-server cannot be started", { cause: error });
+    throw new Error(missing ? "redis-server is not installed: apt-get install redis-server, or set UNDERSTUDY_REDIS_URL" : "redis-server cannot be started", {
+      cause: error,
+    });
   }
 }
 

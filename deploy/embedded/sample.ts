@@ -13,13 +13,27 @@ const BIRCH_WEB = "c-birch-p-web";
 
 const namespace = (name: string): SampleObject => ({ kind: "Namespace", metadata: { name } });
 const person = (name: string, displayName: string, more: object = {}): SampleObject => ({
-  kind: "User", metadata: { name }, displayName, username: name.slice(2), principalIds: [`local://${name}`], enabled: true, ...more,
+  kind: "User",
+  metadata: { name },
+  displayName,
+  username: name.slice(2),
+  principalIds: [`local://${name}`],
+  enabled: true,
+  ...more,
 });
 const onCluster = (cluster: string, name: string, roleTemplateName: string, holder: object): SampleObject => ({
-  kind: "ClusterRoleTemplateBinding", metadata: { name, namespace: cluster }, clusterName: cluster, roleTemplateName, ...holder,
+  kind: "ClusterRoleTemplateBinding",
+  metadata: { name, namespace: cluster },
+  clusterName: cluster,
+  roleTemplateName,
+  ...holder,
 });
 const onProject = (namespaceName: string, projectName: string, name: string, holder: object): SampleObject => ({
-  kind: "ProjectRoleTemplateBinding", metadata: { name, namespace: namespaceName }, projectName, roleTemplateName: "project-member", ...holder,
+  kind: "ProjectRoleTemplateBinding",
+  metadata: { name, namespace: namespaceName },
+  projectName,
+  roleTemplateName: "project-member",
+  ...holder,
 });
 
 export const SAMPLE: readonly SampleObject[] = [
@@ -34,7 +48,10 @@ export const SAMPLE: readonly SampleObject[] = [
   person("u-hana", "花 Hana"),
   // What Rancher remembers of Ada's last login with GitHub. The capitals are Rancher's.
   {
-    kind: "UserAttribute", metadata: { name: "u-ada" }, UserName: "u-ada", LastRefresh: "2026-01-05T08:00:00Z",
+    kind: "UserAttribute",
+    metadata: { name: "u-ada" },
+    UserName: "u-ada",
+    LastRefresh: "2026-01-05T08:00:00Z",
     GroupPrincipals: { github: { Items: [{ metadata: { name: "github_org://1815" } }, { metadata: { name: "github_team://1843" } }] } },
     ExtraByProvider: { github: { principalid: ["github_user://1815"], username: ["ada"] } },
   },

@@ -32,7 +32,10 @@ export async function whenSettled(ledger: Ledger, clusters: readonly string[], {
     open.push(...subjects.filter(({ state }) => state === "pending").map((row) => `${subjectKey(row)} is pending${row.reason && ` (${row.reason})`}`));
     const ms = Math.round(performance.now() - began);
     if (open.length === 0) return sumUp(subjects, clusters.length, ms);
-    if (ms > waitMs) throw new Error(`not settled after ${Math.round(waitMs / 1000)} s: ${open.slice(0, NAMED_MAX).join("; ")}${open.length > NAMED_MAX ? `; and ${open.length - NAMED_MAX} more` : ""}`);
+    if (ms > waitMs)
+      throw new Error(
+        `not settled after ${Math.round(waitMs / 1000)} s: ${open.slice(0, NAMED_MAX).join("; ")}${open.length > NAMED_MAX ? `; and ${open.length - NAMED_MAX} more` : ""}`,
+      );
     await pause(LOOK_MS);
   }
 }
@@ -51,7 +54,8 @@ function sumUp(rows: readonly StatusRow[], clusters: number, ms: number): Settle
 }
 
 /** Whoever is unknown or disabled waits for a person, not for us. */
-const shouldExist = ({ state, reason }: StatusRow): boolean => state !== "removed" && !(state === "waiting" && (reason === "user unknown" || reason === "user disabled"));
+const shouldExist = ({ state, reason }: StatusRow): boolean =>
+  state !== "removed" && !(state === "waiting" && (reason === "user unknown" || reason === "user disabled"));
 
 export const sentence = ({ clusters, subjects, ready, removed, failed, ms }: Summary): string =>
   `${ready} of ${subjects} subjects on ${clusters} ${clusters === 1 ? "cluster" : "clusters"} ready, ${removed} removed, ${failed} failed (${(ms / 1000).toFixed(1)} s)`;

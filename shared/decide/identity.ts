@@ -38,52 +38,51 @@ export function decide(known: Knowledge, policy: Policy): Decision {
   if (refusal !== undefined) return { kind: "refused", reason: `user id ${shown(known.user)} ${refusal}`, next: 0 };
   const user = known.facts?.user ?? null;
   const bound = known.grants.length > 0;
-  const { values, dropped } = valuesOf(known, policy);
-  const login = runningLogin(known);
-  const entitled = policy.source === "logins" || entitling(known.candidates, values.groups);
-  const present = bound || (login !== undefined && entitled);
-  // After a removal the login grant goes at `drop`; an ended one may come back into force by nothing but a new login.
-  if (!present) return { kind: "absent", reason: login ? "no longer entitled" : "no grant", waiting: false, next: 0 };
-  if (policy.source === "rancher" && user === null) return { kind: "absent", reason: "user unknown", waiting: true, next: 0 };
-  if (user !== null && !user.enabled) return { kind: "absent", reason: "user disabled", waiting: bound, next: 0 };
+  const { values, dropped, restored } = valuesOf(known, policy);
   const groups = canonical([...BUILT_IN_GROUPS, ...values.groups]);
-  if (groups.length - BUILT_IN_GROUPS.length > policy.groupsMax) {
-    return {
-      kind: "refused",
-      reason: `${groups.length - BUILT_IN_GROUPS.length} groups, over the limit of ${policy.groupsMax} (UNDERSTUDY_GROUPS_MAX)`,
-      next: 0,
-    };
-  }
+  const login = runningLogin(known);
+  const entitled = policy.source === "logins" || entitling(known.candidates, groups);
+  if (!bound && !(login && entitled)) return { kind: "absent", reason: login ? "no longer entitled" : "no grant", waiting: false, next: 0 };
+  const ends = [bound ? undefined : login?.end, restored?.end].filter((end) => end !== undefined);
+  const next = ends.length > 0 ? Math.min(...ends) : 0;
+  if (policy.source === "rancher" && user === null) return { kind: "absent", reason: "user unknown", waiting: true, next };
+  if (user !== null && !user.enabled) return { kind: "absent", reason: "user disabled", waiting: bound, next };
+  const excess = groups.length - BUILT_IN_GROUPS.length;
+  if (excess > policy.groupsMax) return { kind: "refused", reason: `${excess} groups, over the limit of ${policy.groupsMax} (UNDERSTUDY_GROUPS_MAX)`, next };
   const identity: Identity = { user: known.user, groups, principalid: values.principalid, username: values.username };
-  const ends = [bound ? 0 : (login?.end ?? 0), known.restored && known.restored.end > known.now ? known.restored.end : 0].filter((end) => end > 0);
-  return { kind: "present", identity, loginEnds: known.login, next: ends.length > 0 ? Math.min(...ends) : 0, dropped };
+  return { kind: "present", identity, loginEnds: isDropped(known) ? undefined : known.login, next, dropped };
 }
 
 /** The login grant, while it counts. */
-function runningLogin({ login, now }: Knowledge): LoginGrant | undefined {
-  if (login === undefined || login.end <= now) return undefined;
-  return login.drop !== undefined && login.drop <= now ? undefined : login;
+function runningLogin(known: Knowledge): LoginGrant | undefined {
+  const { login, now } = known;
+  return login === undefined || login.end <= now || isDropped(known) ? undefined : login;
 }
+
+/** A removal ended it a minute ago: not even a role may remember it. */
+const isDropped = ({ login, now }: Knowledge): boolean => login?.drop !== undefined && login.drop <= now;
 
 /** Whether one of the candidates covers a user with these groups. */
 export function entitling(candidates: readonly Candidate[], groups: readonly string[]): boolean {
   return candidates.some((candidate) => "global" in candidate || groups.includes(candidate.group));
 }
 
-/** Union over the providers, so that UI, kubectl and curl tokens of one person never flap; without any, what the User object or the seen role says. */
+/**
+ * Union over the providers, so that UI, kubectl and curl tokens of one person never flap. While no provider has spoken: what the seen role says, else the User object.
+ */
 function valuesOf(known: Knowledge, policy: Policy) {
-  const spoken: ProviderValues[] = Object.values(known.facts?.providers ?? {});
-  if (known.restored && known.restored.end > known.now) spoken.push(known.restored);
+  const providers: ProviderValues[] = Object.values(known.facts?.providers ?? {});
+  const restored = providers.length === 0 && known.restored && known.restored.end > known.now ? known.restored : undefined;
   const user = known.facts?.user;
-  if (spoken.length === 0 && user) spoken.push({ principalid: user.principalid, username: user.username });
+  const spoken = providers.length > 0 ? providers : restored ? [restored] : user ? [{ principalid: user.principalid, username: user.username }] : [];
   const dropped: string[] = [];
   const kept = (key: "groups" | ExtraKey, refusal: (value: string) => string | undefined): string[] =>
-    canonical(spoken.flatMap((values) => values[key] ?? [])).filter((value) => {
+    canonical(spoken.flatMap((values: ProviderValues) => values[key] ?? [])).filter((value) => {
       const why = refusal(value);
       if (why !== undefined) dropped.push(`${key} ${shown(value)} ${why}`);
       return why === undefined;
     });
   const groups = kept("groups", (value) => groupRefusalOf(value, policy.denyPrefixes, policy.source === "rancher"));
   const [principalid, username] = EXTRA_KEYS.map((key) => kept(key, (value) => refusalOf(value)));
-  return { values: { groups, principalid: principalid!, username: username! }, dropped };
+  return { values: { groups, principalid: principalid!, username: username! }, dropped, restored };
 }

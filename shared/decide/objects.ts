@@ -90,8 +90,8 @@ export function bindingFor(wanted: Wanted, role: V1ObjectMeta): V1ClusterRoleBin
 
 /** The Secret that an account names; undefined when it names none of its own. */
 export function secretRefOf(account: V1ServiceAccount): string | undefined {
-  const [namespace, name] = (account.metadata?.annotations?.[SECRET_REF_ANNOTATION] ?? "").split("/");
-  return namespace === NAMESPACE && name && name.startsWith(`${account.metadata?.name}-token-`) ? name : undefined;
+  const [namespace, name, ...rest] = (account.metadata?.annotations?.[SECRET_REF_ANNOTATION] ?? "").split("/");
+  return namespace === NAMESPACE && name && rest.length === 0 && name.startsWith(`${account.metadata?.name}-token-`) ? name : undefined;
 }
 
 /** When the login grant that a role remembers ends (ms), or 0. */
@@ -103,7 +103,7 @@ export function loginEndsOf(role: V1ClusterRole): number {
 /** A remembered end may lag by a tenth of the grant, so that a renewing login costs no write. */
 export function loginEndsDiffer(seenEnd: number, wanted: LoginGrant | undefined): boolean {
   if (wanted === undefined) return seenEnd !== 0;
-  return seenEnd > wanted.end || seenEnd < wanted.end - (wanted.end - wanted.at) / 10;
+  return seenEnd > wanted.end || seenEnd < wanted.end - Math.max(0, wanted.end - wanted.at) / 10;
 }
 
 type Difference = string | undefined;

@@ -44,7 +44,8 @@ export interface Pass {
 
 export type Step =
   | { readonly do: "create"; readonly kind: Kind; readonly object: KubernetesObject; readonly reason: string }
-  | { readonly do: "change"; readonly kind: Kind; readonly object: KubernetesObject; readonly reason: string }
+  /** `rotates`: the account names a new token Secret from here on. */
+  | { readonly do: "change"; readonly kind: Kind; readonly object: KubernetesObject; readonly reason: string; readonly rotates?: true }
   | { readonly do: "delete"; readonly kind: Kind; readonly name: string; readonly uid: string; readonly resourceVersion?: string; readonly reason: string }
   | { readonly do: "look-again" | "check" | "done" };
 
@@ -113,7 +114,7 @@ function secretStep(wanted: Wanted, { role, account, secrets }: Seen, pass: Pass
     if (!pass.ownAccount && !pass.rotated) {
       const name = secretNameOf(wanted.identity.user, pass.nonce);
       const object = overlaid(account!, accountFor(wanted, role!.metadata!, name), name);
-      return { do: "change", kind: "ServiceAccount", object, reason: "its token Secret is gone: a new one gets a new name" };
+      return { do: "change", kind: "ServiceAccount", object, reason: "its token Secret is gone: a new one gets a new name", rotates: true };
     }
     return { do: "create", kind: "Secret", object: secretFor(wanted, account!.metadata!, ref), reason: "it is missing" };
   }

@@ -1,6 +1,7 @@
 // Identity → policy rules that allow exactly it. Pure. A rule without resourceNames allows every name, so one is unwritable by type and checked again on the bytes.
 import type { V1PolicyRule } from "@kubernetes/client-node";
 import type { Identity } from "../subject.ts";
+import { EXTRA_KEYS } from "../subject.ts";
 
 /** `strict`: the set of Rancher's support article. `rancher`: plus the two extras which Rancher's own proxy sends with values of its own. */
 export type Profile = "strict" | "rancher";
@@ -85,10 +86,15 @@ export function sameRules(seen: readonly V1PolicyRule[] | undefined, wanted: rea
   return a.size === b.size && [...a].every((key) => b.has(key));
 }
 
-/** The names that a seen role allows, of the resources that an identity has. */
+/** The names that a role lets somebody impersonate: users, groups and extras, whatever else its rules may allow. */
 export function namesIn(rules: readonly V1PolicyRule[] | undefined): Name[] {
-  return (rules ?? []).flatMap((rule) => (rule.resources ?? []).flatMap((resource) => (rule.resourceNames ?? []).map((name) => ({ resource, name }))));
+  return (rules ?? []).flatMap(({ verbs, apiGroups = [], resources = [], resourceNames = [] }) => {
+    if (!verbs.includes("impersonate")) return [];
+    const named = resources.filter((resource) => apiGroups.includes(resource.startsWith("userextras/") ? "authentication.k8s.io" : "") && IMPERSONABLE.has(resource));
+    return named.flatMap((resource) => resourceNames.map((name) => ({ resource, name })));
+  });
 }
+const IMPERSONABLE: ReadonlySet<string> = new Set(["users", "groups", ...EXTRA_KEYS.map((key) => `userextras/${key}`)]);
 
 /** What proves that an API server has seen a change of role: one request as the user with these names, and whether it is to be allowed. */
 export interface Witness {

@@ -30,7 +30,6 @@ const NEVER_SENT: ReadonlySet<string> = new Set([
   "EHOSTUNREACH",
   "ENETUNREACH",
   "UND_ERR_CONNECT_TIMEOUT",
-  "UND_ERR_HEADERS_OVERFLOW",
 ]);
 
 export interface Call {
@@ -51,28 +50,29 @@ interface Answer {
 export function answerError(call: Call, status: number, headers: Record<string, unknown>, body: string): ApiError {
   let parsed: { reason?: unknown; details?: { causes?: { reason?: unknown; field?: unknown }[]; kind?: unknown } } = {};
   try {
-    parsed = JSON.parse(body) as typeof parsed;
+    parsed = (JSON.parse(body) as typeof parsed | null) ?? {};
   } catch {
     // Proxies answer HTML, flow control answers plain text: the status alone has to do.
   }
   const word = (value: unknown): string => (typeof value === "string" && /^[A-Za-z0-9.[\]_-]{1,80}$/.test(value) ? value : "");
   const causes = (Array.isArray(parsed.details?.causes) ? parsed.details.causes : []).slice(0, 5);
   const about = word(parsed.details?.kind);
-  const seconds = Number(headers["retry-after"]);
+  const seconds = /^\d+$/.test(String(headers["retry-after"])) ? Number(headers["retry-after"]) : undefined;
   return new ApiError(call, {
     status,
     reason: word(parsed.reason),
     causes: [...causes.map((cause) => word(cause?.reason)), about && `kind:${about}`].filter((text) => text !== ""),
     fields: causes.map((cause) => word(cause?.field)).filter((text) => text !== ""),
-    retryAfterMs: Number.isFinite(seconds) && headers["retry-after"] !== undefined ? Math.min(seconds, 600) * 1000 : undefined,
+    retryAfterMs: seconds === undefined ? undefined : Math.min(seconds, 600) * 1000,
   });
 }
 
 /** A failure without an answer: connection refused, reset, timed out, aborted. */
 export function networkError(call: Call, error: unknown): ApiError {
-  const inner = (error as { cause?: { code?: string } }).cause;
-  const code = (error as { code?: unknown }).code ?? inner?.code ?? (error as { name?: unknown }).name;
-  return new ApiError(call, { status: 0, reason: typeof code === "string" ? code : "unknown" });
+  const { code, cause, name } = error as { code?: unknown; cause?: { code?: unknown }; name?: unknown };
+  // An aborted call is a DOMException, whose code is a number of old.
+  const reason = [code, cause?.code, name].find((word) => typeof word === "string");
+  return new ApiError(call, { status: 0, reason: typeof reason === "string" ? reason : "unknown" });
 }
 
 /** API error → what to do next (jobs.ts has the table). Conflicts and absences are states of the world, which the caller knows better. */

@@ -1,7 +1,10 @@
 // Kubeconfig text → how to reach one cluster. A kubeconfig is code (exec plugins, file paths), so whatever is more than data is refused unless a setting allows it.
-import { KubeConfig } from "@kubernetes/client-node";
+import { readFile } from "node:fs/promises";
 import { readFileSync } from "node:fs";
 import type { RequestOptions } from "node:https";
+import { KubeConfig } from "@kubernetes/client-node";
+import { parse } from "yaml";
+import { z } from "zod";
 import type { Allowance } from "../run/config.ts";
 
 /** How to reach a cluster. `authorize` gives fresh headers: exec plugins and token files renew theirs. */
@@ -13,32 +16,85 @@ export interface Access {
 }
 
 const RENEW_MS = 30_000;
+const text = z.string().optional();
+const Cluster = z.strictObject({
+  server: z.string(), "certificate-authority-data": text, "tls-server-name": text, "disable-compression": z.boolean().optional(), extensions: z.unknown().optional(),
+  "certificate-authority": text, "insecure-skip-tls-verify": z.boolean().optional(), "proxy-url": text,
+});
+const User = z.strictObject({
+  token: text, "client-certificate-data": text, "client-key-data": text, username: text, password: text, extensions: z.unknown().optional(),
+  tokenFile: text, "token-file": text, "client-certificate": text, "client-key": text, exec: z.looseObject({}).optional(), "auth-provider": z.looseObject({}).optional(),
+});
+const Document = z.looseObject({
+  "current-context": z.string().default(""),
+  contexts: z.array(z.looseObject({ name: z.string(), context: z.looseObject({ cluster: z.string(), user: z.string() }) })),
+  clusters: z.array(z.looseObject({ name: z.string(), cluster: z.unknown() })),
+  users: z.array(z.looseObject({ name: z.string(), user: z.unknown() })),
+});
+interface Parts {
+  readonly cluster: z.infer<typeof Cluster>;
+  readonly user: z.infer<typeof User>;
+}
 
 /** @throws Error naming each thing that is wrong, or not allowed, and the setting that would allow it. */
-export function accessFrom(text: string, allow: readonly Allowance[]): Access {
-  const config = new KubeConfig();
+export function accessFrom(source: string, allow: readonly Allowance[]): Access {
+  const parts = currentParts(source);
+  const problems = refusals(parts).filter(({ allowance }) => !allow.includes(allowance));
+  if (problems.length > 0) throw new Error(problems.map(({ what, allowance }) => `${what} is refused (UNDERSTUDY_KUBECONFIG_ALLOW=${allowance} would allow it)`).join("; "));
+  const { cluster, user } = parts;
+  const tls = {
+    ca: pem(cluster["certificate-authority-data"], cluster["certificate-authority"]),
+    cert: pem(user["client-certificate-data"], user["client-certificate"]),
+    key: pem(user["client-key-data"], user["client-key"]),
+    servername: cluster["tls-server-name"],
+    rejectUnauthorized: cluster["insecure-skip-tls-verify"] ? false : undefined,
+  };
+  return {
+    server: cluster.server.replace(/\/+$/, ""),
+    tls: Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined)),
+    proxyUrl: cluster["proxy-url"],
+    authorize: authorizer(parts),
+  };
+}
+
+/** The cluster and user of the current context, with no key that we do not know: one more spelling of a file path must not slip through. */
+function currentParts(source: string): Parts {
+  let read: unknown;
   try {
-    config.loadFromString(text);
-  } catch (error) {
-    throw new Error(`it cannot be read as a kubeconfig (${error instanceof Error ? error.name : "error"})`, { cause: error });
+    read = parse(source);
+  } catch {
+    throw new Error("it cannot be read as a kubeconfig: it is not YAML");
   }
-  const cluster = config.getCurrentCluster();
-  const user = config.getCurrentUser();
-  if (!cluster) throw new Error(`its current-context ${JSON.stringify(config.getCurrentContext() ?? "")} names no cluster`);
-  if (!user) throw new Error(`its current-context ${JSON.stringify(config.getCurrentContext() ?? "")} names no user`);
-  const problems = refusals(config, text).filter(({ allowance }) => !allow.includes(allowance));
-  if (problems.length > 0)
-    throw new Error(problems.map(({ what, allowance }) => `${what} is refused (UNDERSTUDY_KUBECONFIG_ALLOW=${allowance} would allow it)`).join("; "));
-  const tls = Object.fromEntries(
-    Object.entries({
-      ca: pem(cluster.caData, cluster.caFile),
-      cert: pem(user.certData, user.certFile),
-      key: pem(user.keyData, user.keyFile),
-      servername: cluster.tlsServerName,
-      rejectUnauthorized: cluster.skipTLSVerify ? false : undefined,
-    }).filter(([, value]) => value !== undefined),
-  );
-  return { server: cluster.server.replace(/\/+$/, ""), tls, proxyUrl: cluster.proxyUrl, authorize: authorizer(config) };
+  const document = Document.safeParse(read);
+  if (!document.success) throw new Error(`it cannot be read as a kubeconfig: ${places(document.error)}`);
+  const { contexts, clusters, users, "current-context": current } = document.data;
+  const context = contexts.find(({ name }) => name === current)?.context;
+  const named = clusters.find(({ name }) => name === context?.cluster);
+  if (!context || !named) throw new Error(`its current-context ${JSON.stringify(current)} names no cluster`);
+  const person = users.find(({ name }) => name === context.user);
+  if (!person) throw new Error(`its current-context ${JSON.stringify(current)} names no user`);
+  const cluster = Cluster.safeParse(named.cluster);
+  if (!cluster.success) throw new Error(`it cannot be read as a kubeconfig: cluster ${places(cluster.error)}`);
+  const user = User.safeParse(person.user ?? {});
+  if (!user.success) throw new Error(`it cannot be read as a kubeconfig: user ${places(user.error)}`);
+  return { cluster: cluster.data, user: user.data };
+}
+
+/** Places and rules, never values: a kubeconfig is full of secrets. */
+const places = (error: z.ZodError): string => error.issues.map(({ path, message, code }) => `${path.join(".") || "document"}: ${code === "unrecognized_keys" ? message.replace(/"[^"]{40,}"/g, '"…"') : message}`).join("; ");
+
+/** Everything in a kubeconfig that runs a program, reads a file, or trusts more than the CA it brings. */
+function refusals({ cluster, user }: Parts): { what: string; allowance: Allowance }[] {
+  const found: { what: string; allowance: Allowance }[] = [];
+  const add = (condition: unknown, what: string, allowance: Allowance): void => void (condition && found.push({ what, allowance }));
+  add(user.exec, "an exec plugin", "exec");
+  add(user["auth-provider"], "an authProvider", "authProvider");
+  const files = cluster["certificate-authority"] ?? user["client-certificate"] ?? user["client-key"] ?? tokenFileOf(user);
+  add(files !== undefined, "a file path (certificate-authority, client-certificate, client-key or tokenFile)", "files");
+  add(cluster["insecure-skip-tls-verify"], "insecure-skip-tls-verify", "insecure");
+  add(cluster["proxy-url"], "proxy-url", "proxy");
+  add(!cluster.server.startsWith("https://"), "a server that is not https://", "http");
+  return found;
 }
 
 function pem(base64: string | undefined, file: string | undefined): string | undefined {
@@ -46,38 +102,29 @@ function pem(base64: string | undefined, file: string | undefined): string | und
   return file ? readFileSync(file, "utf8") : undefined;
 }
 
-/** Everything in a kubeconfig that runs a program, reads a file, or trusts more than the CA it brings. */
-function refusals(config: KubeConfig, text: string): { what: string; allowance: Allowance }[] {
-  const cluster = config.getCurrentCluster()!;
-  const user = config.getCurrentUser()!;
-  const found: { what: string; allowance: Allowance }[] = [];
-  const add = (condition: unknown, what: string, allowance: Allowance): void => void (condition && found.push({ what, allowance }));
-  add(user.exec, "an exec plugin", "exec");
-  add(user.authProvider, "an authProvider", "authProvider");
-  add(
-    cluster.caFile || user.certFile || user.keyFile || /^\s*-?\s*"?tokenFile"?\s*:/m.test(text),
-    "a file path (certificate-authority, client-certificate, client-key or tokenFile)",
-    "files",
-  );
-  add(cluster.skipTLSVerify, "insecure-skip-tls-verify", "insecure");
-  add(cluster.proxyUrl, "proxy-url", "proxy");
-  add(!cluster.server.startsWith("https://"), "a server that is not https://", "http");
-  return found;
-}
+/** kubectl's spelling, and client-node's. */
+const tokenFileOf = (user: Parts["user"]): string | undefined => user.tokenFile ?? user["token-file"];
 
-function authorizer(config: KubeConfig): () => Promise<Record<string, string>> {
-  const user = config.getCurrentUser()!;
-  const renewed = Boolean(user.exec || user.authProvider);
+/** Static credentials once; what a plugin or a file gives, again every half minute. */
+function authorizer({ cluster, user }: Parts): () => Promise<Record<string, string>> {
+  const file = tokenFileOf(user);
+  const renewed = Boolean(user.exec ?? user["auth-provider"] ?? file);
   let known: { headers: Record<string, string>; at: number } | undefined;
   return async () => {
     if (known && (!renewed || performance.now() - known.at < RENEW_MS)) return known.headers;
-    const options: RequestOptions = {};
-    await config.applyToHTTPSOptions(options);
-    const headers = Object.fromEntries(
-      Object.entries((options.headers ?? {}) as Record<string, unknown>).map(([key, value]) => [key.toLowerCase(), String(value)]),
-    );
-    if (options.auth) headers["authorization"] = `Basic ${Buffer.from(options.auth).toString("base64")}`;
-    known = { headers, at: performance.now() };
-    return headers;
+    known = { headers: file ? { authorization: `Bearer ${(await readFile(file, "utf8")).trim()}` } : await headersOf({ cluster, user }), at: performance.now() };
+    return known.headers;
   };
+}
+
+/** client-node knows the plugins. It gets only what was checked here, not the text. */
+async function headersOf({ cluster, user }: Parts): Promise<Record<string, string>> {
+  const config = new KubeConfig();
+  const named = { apiVersion: "v1", kind: "Config", "current-context": "only", contexts: [{ name: "only", context: { cluster: "only", user: "only" } }], clusters: [{ name: "only", cluster }], users: [{ name: "only", user }] };
+  config.loadFromString(JSON.stringify(named));
+  const options: RequestOptions = {};
+  await config.applyToHTTPSOptions(options);
+  const headers = Object.entries((options.headers ?? {}) as Record<string, unknown>).map(([key, value]) => [key.toLowerCase(), String(value)] as const);
+  if (options.auth) headers.push(["authorization", `Basic ${Buffer.from(options.auth).toString("base64")}`]);
+  return Object.fromEntries(headers);
 }

@@ -17,7 +17,7 @@ local function value(provider, kind, at, json)
   elseif json ~= 'null' then
     changed = true
   end
-  redis.call('HSET', key, field, int(at) .. ' ' .. json)
+  redis.call('HSET', key, field, string.format('%.1f', at) .. ' ' .. json)
 end
 if a.user then
   local known = redis.call('HGET', key, 'user')
@@ -29,7 +29,7 @@ if a.user then
 end
 for _, v in ipairs(a.values or {}) do value(v[1], v[2], v[3], v[4]) end
 if a.drop then
-  for _, kind in ipairs({'groups', 'principalid', 'username'}) do value(a.drop.provider, kind, a.drop.at, 'null') end
+  for _, kind in ipairs({'groups', 'principalid', 'username'}) do value(a.drop.provider, kind, a.drop.at + 0.5, 'null') end -- half a millisecond later than what it drops
 end
 if a.attribute then
   local told = {}

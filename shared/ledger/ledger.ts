@@ -227,7 +227,7 @@ export class Ledger {
   async claimResync(cluster: string, me: string, ttlMs: number): Promise<boolean> {
     return (await this.redis.set(this.#key("resync", cluster), me, "PX", ttlMs, "NX")) === "OK";
   }
-  async endResync(cluster: string): Promise<void> {
-    await this.redis.del(this.#key("resync", cluster));
+  async endResync(cluster: string, me: string): Promise<void> {
+    if ((await this.redis.get(this.#key("resync", cluster))) === me) await this.redis.del(this.#key("resync", cluster));
   }
 }

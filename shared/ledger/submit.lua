@@ -13,6 +13,7 @@ local changed = a.looks == true
 local stored = 0
 if not exists and not changed and #a.grants == 0 and not a.login then return {0, -1, 0} end
 
+local ends_told = false
 local function merge(field, rv, json)
   local known = redis.call('HGET', rec, field)
   local known_rv, known_live = -1, false
@@ -22,7 +23,9 @@ local function merge(field, rv, json)
     if not a.whole and known_rv >= tonumber(rv) then return end
   end
   if tonumber(rv) > (tonumber(redis.call('GET', KEYS[5]) or '') or 0) then redis.call('SET', KEYS[5], rv) end
-  if known_live ~= (json ~= '') then changed = true end
+  -- A candidate that was made again under its name for another group is another reason.
+  if known_live ~= (json ~= '') or (known_live and string.match(known, '^%d+ (.*)$') ~= json) then changed = true end
+  if json == '' then ends_told = true end
   redis.call('HSET', rec, field, json ~= '' and (rv .. ' ' .. json) or (rv .. ' gone ' .. int(now)))
 end
 for _, g in ipairs(a.grants) do merge('g:' .. g[1], g[2], g[3]) end
@@ -36,7 +39,7 @@ if a.login then
     set(rec, {loginAt = int(a.login.at), loginEnd = int(a.login['end']), loginDrop = ''})
   end
 end
-if a.endLogin and num(rec, 'loginEnd') > a.endLogin then
+if a.endLogin and a.endLogin >= num(rec, 'loginAt') and num(rec, 'loginEnd') > a.endLogin then
   set(rec, {loginAt = int(math.max(a.endLogin, num(rec, 'loginAt'))), loginEnd = int(math.min(a.endLogin, now))})
   changed = true
 end
@@ -55,12 +58,13 @@ if a.copy and tonumber(a.copy.n) > num(rec, 'factsN') then
 end
 
 if not changed then
-  if not exists then -- nothing but ends of bindings: kept for a day, so that a lagging producer cannot bring one back
+  if not exists then -- nothing but ends of bindings
     redis.call('HSET', rec, 'v', VERSION, 'gen', 0, 'obs', 0, 'stamp', a.stamp)
-    redis.call('PEXPIRE', rec, 86400000)
     redis.call('SADD', KEYS[3], a.subject)
     redis.call('SADD', KEYS[4], a.cluster)
   end
+  -- An end is kept for a day, so that a lagging producer cannot bring the binding back.
+  if not exists or (ends_told and redis.call('PTTL', rec) > 0) then redis.call('PEXPIRE', rec, 86400000) end
   return {num(rec, 'gen'), -1, stored}
 end
 redis.call('SADD', KEYS[3], a.subject)

@@ -142,7 +142,7 @@ test("M3 a binding that lies in another cluster's namespace is refused, because 
   assert.equal(await house.row("c-one", "u-wrong"), undefined);
   assert.deepEqual(
     await count(),
-    counted.map((before, i) => before + Object.values(refusals)[i]!),
+    counted.map((number, i) => number + Object.values(refusals)[i]!),
   );
   const logged = producer.lines
     .filter(({ msg, name }) => msg === "binding refused" && name === "wrong")

@@ -31,10 +31,13 @@ test("a webhook id that could not be stored is forgotten, so that its repeat is 
 
 test("one process at a time may resync a cluster and others wait for its end, because the lists are long", async () => {
   const { ledger } = benchOn(redis);
-  const claims = await Promise.all(Array.from({ length: 10 }, () => ledger.claimResync("c-amber", aMe(), MINUTE)));
+  const racers = Array.from({ length: 10 }, aMe);
+  const claims = await Promise.all(racers.map((me) => ledger.claimResync("c-amber", me, MINUTE)));
   assert.equal(claims.filter(Boolean).length, 1);
   assert.equal(await ledger.claimResync("c-birch", aMe(), MINUTE), true, "another cluster is another claim");
-  await ledger.endResync("c-amber");
+  await ledger.endResync("c-amber", racers[claims.indexOf(false)]!);
+  assert.equal(await ledger.claimResync("c-amber", aMe(), MINUTE), false, "only who claimed it ends it");
+  await ledger.endResync("c-amber", racers[claims.indexOf(true)]!);
   assert.equal(await ledger.claimResync("c-amber", aMe(), MINUTE), true);
 });
 

@@ -83,17 +83,27 @@ const NEVER_LAST = new Set(["create serviceaccounts", "create secrets", "create 
 
 /** Never two runs in one subject at once, neither of two processes nor of one. */
 export function assertOneAtATime(calls: readonly SubjectCall[]): void {
-  const text = (call: SubjectCall): string => `${call.from.slice(11)}–${call.to.slice(11)} ${call.agent.split(" ").at(-1)} ${keyOf(call)} ${call.code}`;
   for (const [at, call] of calls.entries()) {
     const together = calls.slice(at + 1).filter((other) => other.from < call.to);
     for (const other of together) {
       const oneLook = other.agent === call.agent && LOOKS.has(keyOf(call)) && LOOKS.has(keyOf(other)) && keyOf(call) !== keyOf(other);
-      assert.ok(oneLook, `at work at the same time:\n${text(call)}\n${text(other)}`);
+      assert.ok(oneLook, `at work at the same time:\n${around(calls, other)}`);
     }
   }
   for (const block of blocksOf(calls)) {
     const [first, last] = [block[0]!, block.at(-1)!];
-    assert.ok(!NEVER_FIRST.has(keyOf(first)), `a run was cut in two: it goes on with\n${text(first)}`);
-    assert.ok(last === calls.at(-1) || last.code >= 300 || !NEVER_LAST.has(keyOf(last)), `a run was cut in two: it stops after\n${text(last)}`);
+    assert.ok(!NEVER_FIRST.has(keyOf(first)), `a run was cut in two, and goes on:\n${around(calls, first)}`);
+    assert.ok(last === calls.at(-1) || last.code >= 300 || !NEVER_LAST.has(keyOf(last)), `a run was cut in two, and stops:\n${around(calls, last)}`);
   }
+}
+
+/** The calls before and after this one, for people. */
+function around(calls: readonly SubjectCall[], call: SubjectCall): string {
+  const at = calls.indexOf(call);
+  const text = (other: SubjectCall): string =>
+    `${other === call ? ">" : " "} ${other.from.slice(11, 26)} to ${other.to.slice(11, 26)} ${other.agent.split(" ").at(-1)} ${keyOf(other)} ${other.name} ${other.code}`;
+  return calls
+    .slice(Math.max(0, at - 12), at + 6)
+    .map(text)
+    .join("\n");
 }

@@ -7,16 +7,19 @@ import { waitUntil } from "./wait-until.ts";
 
 const DEADLINE_MS = 60_000;
 
-/** Does something that changes a subject, and waits until that change is settled: the state that it had before does not count. */
-export async function settledAfter(
-  house: House,
-  where: { readonly clusters: readonly string[]; readonly user: string; readonly state?: StatusRow["state"] },
-  act: () => Promise<unknown>,
-): Promise<StatusRow[]> {
-  const { clusters, user, state = "ready" } = where;
-  const before = await Promise.all(clusters.map(async (cluster) => (await house.row(cluster, user))?.generation ?? 0));
+export interface Settled {
+  readonly clusters: readonly string[];
+  readonly user: string;
+  readonly state?: StatusRow["state"];
+}
+/** Does something that changes subjects, and waits until that change is settled on each: a state that it had before does not count. */
+export async function settledAfter(house: House, where: Settled | readonly Settled[], act: () => Promise<unknown>): Promise<StatusRow[]> {
+  const subjects = [where].flat().flatMap(({ clusters, user, state = "ready" }) => clusters.map((cluster) => ({ cluster, user, state })));
+  const before = await Promise.all(subjects.map(async ({ cluster, user }) => (await house.row(cluster, user))?.generation ?? 0));
   await act();
-  return Promise.all(clusters.map((cluster, i) => house.waitFor(cluster, user, state, { generation: before[i]! + 1, deadlineMs: DEADLINE_MS })));
+  return Promise.all(
+    subjects.map(({ cluster, user, state }, i) => house.waitFor(cluster, user, state, { generation: before[i]! + 1, deadlineMs: DEADLINE_MS })),
+  );
 }
 
 /** Every call of our processes to this cluster meanwhile. */

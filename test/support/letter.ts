@@ -23,12 +23,13 @@ export const named = (resource: string, resourceNames: readonly string[]): unkno
 });
 export const open = (resource: string): unknown => ({ verbs: ["impersonate"], apiGroups: ["authentication.k8s.io"], resources: [resource] });
 
-/** What the server adds to every object, and to a token that was used. */
-function withoutServerFields({ metadata, ...object }: any): any {
+type Fields = Readonly<Record<string, unknown>>;
+/** Without what the server adds to every object, and to a token that was used. */
+function withoutServerFields({ metadata, ...object }: Fields & { readonly metadata: Fields }): Fields & { metadata: Fields } {
   const { uid, resourceVersion, creationTimestamp, managedFields, ...rest } = metadata;
   assert.ok(uid && resourceVersion && creationTimestamp && managedFields);
-  delete rest.labels?.["kubernetes.io/legacy-token-last-used"];
-  return { ...object, metadata: rest };
+  const { "kubernetes.io/legacy-token-last-used": _, ...labels } = rest["labels"] as Fields;
+  return { ...object, metadata: { ...rest, labels } };
 }
 
 export async function assertToTheLetter(server: ApiServer, { user, name, rules, loginEnds }: Letter): Promise<void> {
@@ -45,8 +46,9 @@ export async function assertToTheLetter(server: ApiServer, { user, name, rules, 
   });
   assert.equal(secrets.length, 1, "one Secret");
   const { data, ...secret } = withoutServerFields(secrets[0]);
-  assert.match(secret.metadata.name, new RegExp(`^${name}-token-[0-9a-f]{10}$`));
-  assert.deepEqual(Object.keys(data).sort(), ["ca.crt", "namespace", "token"]);
+  const secretName = secrets[0].metadata.name as string;
+  assert.match(secretName, new RegExp(`^${name}-token-[0-9a-f]{10}$`));
+  assert.deepEqual(Object.keys(data as Fields).sort(), ["ca.crt", "namespace", "token"]);
   assert.deepEqual(withoutServerFields(account), {
     apiVersion: "v1",
     kind: "ServiceAccount",
@@ -55,7 +57,7 @@ export async function assertToTheLetter(server: ApiServer, { user, name, rules, 
       name,
       namespace: NAMESPACE,
       labels,
-      annotations: { ...annotations, "rancher.io/service-account.secret-ref": `${NAMESPACE}/${secret.metadata.name}` },
+      annotations: { ...annotations, "rancher.io/service-account.secret-ref": `${NAMESPACE}/${secretName}` },
       ownerReferences: ownedByRole,
     },
   });
@@ -63,7 +65,7 @@ export async function assertToTheLetter(server: ApiServer, { user, name, rules, 
   assert.deepEqual(secret, {
     type: "kubernetes.io/service-account-token",
     metadata: {
-      name: secret.metadata.name,
+      name: secretName,
       namespace: NAMESPACE,
       labels: { ...labels, "cattle.io/service-account.name": name },
       annotations: { ...annotations, "kubernetes.io/service-account.name": name, "kubernetes.io/service-account.uid": account.metadata.uid },

@@ -73,4 +73,7 @@ export async function startRedisProxy(redis: TestRedis): Promise<RedisProxy> {
 }
 
 /** Whether a piece of the wire has all of these words as arguments of their own. */
-export const hasWords = (...words: readonly string[]): ((text: string) => boolean) => (text) => words.every((word) => text.includes(`\r\n${word}\r\n`));
+export const hasWords =
+  (...words: readonly string[]): ((text: string) => boolean) =>
+  (text) =>
+    words.every((word) => text.includes(`\r\n${word}\r\n`));

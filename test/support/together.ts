@@ -1,5 +1,6 @@
 // Steps that concurrent tests of one file take together, where each alone would have to wait for the same quarter of a minute: a lock that expires.
 // A test that is filtered out does not take part, so that one can run alone.
+import { setImmediate as nextTurn } from "node:timers/promises";
 
 export class Together {
   #parties = 0;
@@ -9,6 +10,8 @@ export class Together {
   taking<A extends unknown[]>(act: (...args: A) => Promise<void>): (...args: A) => Promise<void> {
     return async (...args) => {
       this.#parties += 1;
+      // Until all have begun: they do so in one turn of the event loop.
+      await nextTurn();
       try {
         await act(...args);
       } finally {
@@ -18,7 +21,7 @@ export class Together {
     };
   }
 
-  /** Resolves when all who take part have come here, and what `act` does is done; the first to come brings it. The first step comes after some I/O, when all have begun. */
+  /** Resolves when all who take part have come here, and what `act` does is done; the first to come brings it. */
   async step(name: string, act: () => unknown = () => undefined): Promise<void> {
     const step = this.#steps.get(name) ?? { arrived: 0, act, done: Promise.withResolvers<void>() };
     this.#steps.set(name, step);

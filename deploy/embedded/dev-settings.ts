@@ -1,0 +1,70 @@
+// What `dev` makes of the environment: its own Redis and hook secret where none is given, and errors that name the setting to change.
+import { randomBytes } from "node:crypto";
+import { resolve } from "node:path";
+import { Clusters } from "../../shared/kube/clusters.ts";
+import type { Config } from "../../shared/run/config.ts";
+import { UsageError, readConfig } from "../settings.ts";
+
+/** Replaced by the embedded one's once that runs. */
+const NOT_YET = "unix:///embedded";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+interface DevConfig {
+  readonly config: Config;
+  readonly madeSecret: string | undefined;
+  readonly embedded: boolean;
+}
+
+/** The settings with what `dev` brings itself. @throws UsageError */
+export function devConfig(environment: Environment, output: "text" | "json"): DevConfig {
+  const lacks = (name: string): boolean => !environment[name] && !environment[`${name}_FILE`];
+  const embedded = lacks("UNDERSTUDY_REDIS_URL");
+  const madeSecret = lacks("UNDERSTUDY_HOOK_SECRETS") ? `whsec_${randomBytes(32).toString("base64")}` : undefined;
+  const config = readConfig(
+    {
+      ...environment,
+      ...(embedded ? { UNDERSTUDY_REDIS_URL: NOT_YET } : {}),
+      ...(madeSecret === undefined ? {} : { UNDERSTUDY_HOOK_SECRETS: madeSecret }),
+      // At a terminal the printed lines tell the story.
+      ...(output === "text" && lacks("LOG_LEVEL") ? { LOG_LEVEL: "warn" } : {}),
+    },
+    [],
+  );
+  if (config.clustersDir === undefined) {
+    throw new UsageError(
+      "UNDERSTUDY_CLUSTERS_DIR: set it to a folder of kubeconfigs, one a cluster, and UNDERSTUDY_MANAGEMENT_KUBECONFIG to the management cluster's (without it, logins are the source); simulated clusters are not there yet",
+    );
+  }
+  return {
+    config: { ...config, clustersDir: resolve(config.clustersDir), managementKubeconfig: config.managementKubeconfig && resolve(config.managementKubeconfig) },
+    madeSecret,
+    embedded,
+  };
+}
+
+/** Nobody calls a listener of `--once`, so none may stand in the way of another that runs. */
+export function withAnyPort(environment: Environment): Environment {
+  const listeners = ["UNDERSTUDY_HOOK_LISTEN", "UNDERSTUDY_DASHBOARD_LISTEN", "UNDERSTUDY_OPS_LISTEN"].filter((name) => !environment[`${name}_FILE`]);
+  return { ...Object.fromEntries(listeners.map((name) => [name, "127.0.0.1:0"])), ...environment };
+}
+
+/** @throws UsageError when the folder cannot be read. */
+export async function clustersOf({ clustersDir, kubeconfigAllow }: Config): Promise<{ ids: string[]; problems: ReadonlyMap<string, string> }> {
+  const clusters = new Clusters(clustersDir!, { allow: kubeconfigAllow, userAgent: "" });
+  try {
+    await clusters.load();
+  } catch (error) {
+    throw new UsageError(`UNDERSTUDY_CLUSTERS_DIR: ${clustersDir} cannot be read (${(error as { code?: string }).code ?? "error"})`, { cause: error });
+  }
+  await using loaded = clusters;
+  return { ids: loaded.ids(), problems: loaded.problems() };
+}
+
+/** Names the setting to change, which the system's own error does not. */
+export function portTaken(error: unknown, config: Config): Error | undefined {
+  const { code, port } = error as { code?: unknown; port?: unknown };
+  if (code !== "EADDRINUSE") return undefined;
+  const listeners = { UNDERSTUDY_HOOK_LISTEN: config.hookListen, UNDERSTUDY_DASHBOARD_LISTEN: config.dashboardListen, UNDERSTUDY_OPS_LISTEN: config.opsListen };
+  const [setting, at] = Object.entries(listeners).find(([, listen]) => listen.port === port) ?? [];
+  return setting && at ? new Error(`port ${at.port} is taken: set ${setting}, for example to ${at.host}:0`, { cause: error }) : undefined;
+}

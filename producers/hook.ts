@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Policy } from "../shared/decide/identity.ts";
 import { pause } from "../shared/kube/watch.ts";
-import { statusOf } from "../shared/ledger/record.ts";
+import { statusOf } from "../shared/ledger/status.ts";
 import type { Config } from "../shared/run/config.ts";
 import { openHttp, problem } from "../shared/run/http.ts";
 import type { Log } from "../shared/run/log.ts";

@@ -2,7 +2,7 @@
 import type { Config } from "../shared/run/config.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { SubjectRecord } from "../shared/ledger/record.ts";
-import { statusOf } from "../shared/ledger/record.ts";
+import { statusOf } from "../shared/ledger/status.ts";
 import type { Subject } from "../shared/subject.ts";
 import type { Bindings } from "./bindings.ts";
 import type { Login } from "./login.ts";

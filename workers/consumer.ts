@@ -8,7 +8,7 @@ import { JobData, WaitError, nextMoveOf } from "../shared/jobs.ts";
 import type { Clusters } from "../shared/kube/clusters.ts";
 import { ApiError } from "../shared/kube/errors.ts";
 import { LOCK_MS } from "../shared/ledger/ledger.ts";
-import { CLUSTER_MISSING } from "../shared/ledger/record.ts";
+import { CLUSTER_MISSING } from "../shared/ledger/status.ts";
 import type { Log } from "../shared/run/log.ts";
 import { errorFields } from "../shared/run/log.ts";
 import type { Metrics, PassResult } from "../shared/run/metrics.ts";

@@ -4,8 +4,11 @@ import type { Name, Witness } from "../shared/decide/rules.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { answerError } from "../shared/kube/errors.ts";
 import { pause } from "../shared/kube/watch.ts";
+import { getSecret } from "./cluster.ts";
 
 const PROOF_MS_MAX = 2_000;
+/** What was not proved in that time is asked again after this. */
+const UNPROVED_MS = 1_000;
 const REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 const REVIEW = JSON.stringify({ apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" });
 
@@ -43,8 +46,39 @@ export async function review(client: ClusterClient, token: string, headers: read
   return { status, username: userInfo?.username ?? "", groups: userInfo?.groups ?? [], extra: userInfo?.extra ?? {} };
 }
 
+export interface ProofRequest {
+  readonly user: string;
+  /** Of the token Secret. */
+  readonly name: string;
+  /** The Secret as it was seen; its token may have come since. */
+  readonly known: V1Secret | undefined;
+  /** This run made it, so it is hardly filled yet: its fill wakes the subject. */
+  readonly fresh: boolean;
+  readonly witness: Witness;
+  /** Behind several API servers the proof holds for the one that answered. */
+  readonly settleMs: number;
+}
+/** Why a subject is not ready yet; `againMs`: when to ask again, where nothing else will wake it. */
+export interface NotReady {
+  readonly reason: string;
+  readonly againMs: number | undefined;
+}
+
+/** Undefined once an API server answers the impersonator as the role says. No worker slot waits for a token: it comes when the token controller has time. */
+export async function whyNotReady(
+  client: ClusterClient,
+  { user, name, known, fresh, witness, settleMs }: ProofRequest,
+  signal: AbortSignal,
+): Promise<NotReady | undefined> {
+  const token = tokenIn(known) ?? (fresh ? undefined : tokenIn(await getSecret(client, name, signal)));
+  if (token === undefined) return { reason: "the token controller has not filled its Secret yet", againMs: undefined };
+  if (!(await proveReady(client, token, user, witness, signal))) return { reason: "the API server does not see the change yet", againMs: UNPROVED_MS };
+  await pause(settleMs, signal);
+  return undefined;
+}
+
 /** True once a review answers as the role says; false when it did not within two seconds. The caches of an API server are a few milliseconds behind, seldom more. */
-export async function proveReady(client: ClusterClient, token: string, user: string, witness: Witness, signal: AbortSignal): Promise<boolean> {
+async function proveReady(client: ClusterClient, token: string, user: string, witness: Witness, signal: AbortSignal): Promise<boolean> {
   const deadline = performance.now() + PROOF_MS_MAX;
   const headers = headersFor(user, witness.names);
   for (let waitMs = 2; !signal.aborted; waitMs = Math.min(waitMs * 2, 100)) {

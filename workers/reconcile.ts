@@ -11,19 +11,17 @@ import { rulesFor, wholeWitness, witnessOf } from "../shared/decide/rules.ts";
 import { TerminalError, WaitError } from "../shared/jobs.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { ApiError, meaningOf } from "../shared/kube/errors.ts";
-import { pause } from "../shared/kube/watch.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { Applied, Read, Settlement, SubjectRecord } from "../shared/ledger/record.ts";
 import { knowledgeOf } from "../shared/ledger/record.ts";
 import type { Subject } from "../shared/subject.ts";
-import { ConflictError, carryOut, getBinding, getRole, getSecret, observe } from "./cluster.ts";
-import { proveReady, tokenIn } from "./ready.ts";
+import { ConflictError, carryOut, getBinding, getRole, observe } from "./cluster.ts";
+import type { NotReady } from "./ready.ts";
+import { whyNotReady } from "./ready.ts";
 
 /** How long a pass may be old when it writes: shorter than the lock, on this process' own monotonic clock. */
 const PASS_MS_MAX = 10_000;
 const PASSES_MAX = 4;
-/** What was not proved within two seconds is asked again after this. */
-const UNPROVED_MS = 1_000;
 
 export interface Run {
   readonly subject: Subject;
@@ -50,8 +48,8 @@ export interface Settings {
 }
 export type Outcome =
   | { readonly kind: "settled"; readonly result: Settlement["result"]; readonly reason: string; readonly changedAt: number }
-  /** Parked; `againMs`: nothing else will wake it. */
-  | { readonly kind: "pending"; readonly reason: string; readonly againMs: number | undefined }
+  /** `pending` = parked. */
+  | ({ readonly kind: "pending" } & NotReady)
   | { readonly kind: "lost" | "newer" | "incomplete" };
 
 /** Makes the cluster equal to what the ledger says of this subject. @throws TerminalError, WaitError, or an error to be retried. */
@@ -102,9 +100,9 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   if (typeof after === "string") return after === "again" ? "again" : { kind: after };
   if (decision.kind !== "present") return settleAbsent(run, settings, read.record, decision);
   const proved = await prove(run, settings, wanted!, after, read.record);
-  if (proved.kind === "pending") {
-    const verdict = await settings.ledger.park(run.subject, run.me, read.record, proved.reason, proved.applied);
-    return verdict === "ok" ? proved : { kind: verdict };
+  if (proved.waits) {
+    const verdict = await settings.ledger.park(run.subject, run.me, read.record, proved.waits.reason, proved.applied);
+    return verdict === "ok" ? { kind: "pending", ...proved.waits } : { kind: verdict };
   }
   const reasons = [decision.dropped.length > 0 && `left out: ${decision.dropped.join("; ")}`, read.record.restored && "restored from the role"].filter(Boolean);
   return settle(run, settings, read.record, { result: "ready", reason: reasons.join("; ").slice(0, 1000), applied: proved.applied, next: decision.next });
@@ -160,26 +158,23 @@ function note(run: Run, settings: Settings, state: Pass, step: Extract<Step, { k
   if (step.do === "change" && step.rotates) state.rotated = true;
 }
 
-type Proof =
-  | { readonly kind: "ready"; readonly applied: Applied }
-  | { readonly kind: "pending"; readonly reason: string; readonly againMs: number | undefined; readonly applied: Applied };
-
-/** What was written is proved with the impersonator's own token. Nobody waits here for a token: the fill watch wakes the subject. */
-async function prove(run: Run, settings: Settings, wanted: Wanted, seen: Seen, record: SubjectRecord): Promise<Proof> {
+/** What was written is proved before it counts. Returns why it is not yet, or undefined; `applied` carries the witness until then. */
+async function prove(
+  run: Run,
+  settings: Settings,
+  wanted: Wanted,
+  seen: Seen,
+  record: SubjectRecord,
+): Promise<{ waits: NotReady | undefined; applied: Applied }> {
+  const settled = appliedFrom(wanted, seen);
+  if (!run.wrote && record.result === "ready") return { waits: undefined, applied: settled };
   const rules = rulesFor(wanted.identity, wanted.profile);
-  if (!run.wrote && record.result === "ready") return { kind: "ready", applied: appliedFrom(wanted, seen) };
   const witness = run.wrote ? witnessOf(run.before!.role?.rules, rules) : (record.applied?.witness ?? wholeWitness(rules));
-  const applied = appliedFrom(wanted, seen, witness);
-  const { name, uid } = applied.secret;
-  // A Secret that this run made is hardly filled yet.
+  const { name, uid } = settled.secret;
+  const known = seen.secrets.find((secret) => secret.metadata!.name === name);
   const fresh = run.before?.secrets.every((secret) => secret.metadata!.uid !== uid) ?? false;
-  const token =
-    tokenIn(seen.secrets.find((secret) => secret.metadata!.name === name)) ?? (fresh ? undefined : tokenIn(await getSecret(run.client, name, run.signal)));
-  if (token === undefined) return { kind: "pending", reason: "the token controller has not filled its Secret yet", againMs: undefined, applied };
-  if (!(await proveReady(run.client, token, run.subject.user, witness, run.signal)))
-    return { kind: "pending", reason: "the API server does not see the change yet", againMs: UNPROVED_MS, applied };
-  await pause(settings.readySettleMs, run.signal);
-  return { kind: "ready", applied: appliedFrom(wanted, seen) };
+  const waits = await whyNotReady(run.client, { user: run.subject.user, name, known, fresh, witness, settleMs: settings.readySettleMs }, run.signal);
+  return { waits, applied: waits ? appliedFrom(wanted, seen, witness) : settled };
 }
 
 async function settleAbsent(run: Run, settings: Settings, record: SubjectRecord, decision: Exclude<Decision, { kind: "present" }>): Promise<Outcome> {

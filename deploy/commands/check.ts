@@ -125,8 +125,13 @@ async function checkClusters({ clustersDir, kubeconfigAllow }: Config, userAgent
   }
   const unusable = [...clusters.problems()].map(([file, problem]) => `kubeconfig ${file}: ${problem}`);
   const found = await inTurns(clusters.ids(), CLUSTERS_AT_ONCE, (cluster) => checkCluster(clusters.get(cluster)!));
-  const empty = found.length + unusable.length === 0 ? [`UNDERSTUDY_CLUSTERS_DIR: ${clustersDir} holds no kubeconfig, so nothing will be done on any cluster`] : [];
-  return { row: found.map(({ row }) => row), problems: [...unusable, ...found.flatMap(({ problems }) => problems)], warnings: [...empty, ...found.flatMap(({ warnings = [] }) => warnings)] };
+  const empty =
+    found.length + unusable.length === 0 ? [`UNDERSTUDY_CLUSTERS_DIR: ${clustersDir} holds no kubeconfig, so nothing will be done on any cluster`] : [];
+  return {
+    row: found.map(({ row }) => row),
+    problems: [...unusable, ...found.flatMap(({ problems }) => problems)],
+    warnings: [...empty, ...found.flatMap(({ warnings = [] }) => warnings)],
+  };
 }
 
 async function checkCluster(client: ClusterClient): Promise<Part<ClusterRow>> {
@@ -136,7 +141,9 @@ async function checkCluster(client: ClusterClient): Promise<Part<ClusterRow>> {
   try {
     const version = await versionOf(client);
     const [fence, missing, namespace] = await Promise.all([fenceOf(client), missingRights(client), namespaceStands(client)]);
-    const problems = [...Map.groupBy(missing, targetOf)].map(([target, rights]) => `${whose}: grant its account ${rights.map(({ verb }) => verb).join(", ")} on ${target}`);
+    const problems = [...Map.groupBy(missing, targetOf)].map(
+      ([target, rights]) => `${whose}: grant its account ${rights.map(({ verb }) => verb).join(", ")} on ${target}`,
+    );
     if (namespace.stands === false) {
       missing.push(namespace.missing);
       problems.push(`${whose}: namespace ${NAMESPACE} is not there and its account may not make it: kubectl create namespace ${NAMESPACE}`);
@@ -159,7 +166,11 @@ async function versionOf(client: ClusterClient): Promise<string | null> {
 }
 
 /** Only what can be read counts: a worker's own account usually may not. */
-const fenceOf = (client: ClusterClient): Promise<"on" | "off"> => client.call("GET", FENCE_PATH).then(() => "on", () => "off");
+const fenceOf = (client: ClusterClient): Promise<"on" | "off"> =>
+  client.call("GET", FENCE_PATH).then(
+    () => "on",
+    () => "off",
+  );
 
 /** Why a cluster cannot be asked, and what to do. */
 function whyNot({ server }: ClusterClient, whose: string, error: unknown): string {
@@ -169,7 +180,8 @@ function whyNot({ server }: ClusterClient, whose: string, error: unknown): strin
   const { status, reason } = error;
   if (status === 401) return `${whose}: ${host} refuses the credentials of its kubeconfig (401); put a new token there`;
   if (status > 0) return `${whose}: ${withoutSecrets(error.message)}; look at what stands at ${host}`;
-  if (/CERT|SELF_SIGNED|ISSUER|LEAF_SIGNATURE|ERR_TLS|ERR_SSL/.test(reason)) return `${whose}: ${host} shows a certificate that is not trusted (${reason}); look at certificate-authority-data and server in its kubeconfig`;
+  if (/CERT|SELF_SIGNED|ISSUER|LEAF_SIGNATURE|ERR_TLS|ERR_SSL/.test(reason))
+    return `${whose}: ${host} shows a certificate that is not trusted (${reason}); look at certificate-authority-data and server in its kubeconfig`;
   return `${whose}: no answer from ${host} (${reason}); see that it is up, and look at the server in its kubeconfig`;
 }
 
@@ -184,5 +196,9 @@ function textOf({ redis, sources, clusters, problems, warnings }: Checked): stri
   ];
   const count = (lines: readonly string[], word: string): string => `${lines.length} ${word}${lines.length === 1 ? "" : "s"}`;
   const found = [...problems.map((text) => `problem: ${text}`), ...warnings.map((text) => `warning: ${text}`)];
-  return [table(["WHAT", "NAME", "STATE"], rows), ...(found.length > 0 ? [found.join("\n")] : []), `${count(problems, "problem")}, ${count(warnings, "warning")}`].join("\n\n");
+  return [
+    table(["WHAT", "NAME", "STATE"], rows),
+    ...(found.length > 0 ? [found.join("\n")] : []),
+    `${count(problems, "problem")}, ${count(warnings, "warning")}`,
+  ].join("\n\n");
 }

@@ -25,7 +25,8 @@ const NEEDED: readonly Right[] = [
 const MAKE_NAMESPACE: Right = { verb: "create", group: "", resource: "namespaces" };
 
 /** `clusterroles.rbac.authorization.k8s.io`, `secrets in cattle-impersonation-system`. */
-export const targetOf = ({ group, resource, namespace }: Right): string => `${resource}${group === "" ? "" : `.${group}`}${namespace === undefined ? "" : ` in ${namespace}`}`;
+export const targetOf = ({ group, resource, namespace }: Right): string =>
+  `${resource}${group === "" ? "" : `.${group}`}${namespace === undefined ? "" : ` in ${namespace}`}`;
 
 /** @throws ApiError when the server does not say. */
 export async function may(client: ClusterClient, { verb, group, resource, namespace }: Right): Promise<boolean> {
@@ -43,11 +44,14 @@ export async function missingRights(client: ClusterClient): Promise<Right[]> {
 
 /** Whether the impersonators' namespace is there, or can be made: `hidden` = it cannot be seen, nor made. @throws ApiError when the server does not say. */
 export async function namespaceStands(client: ClusterClient): Promise<{ stands: true } | { stands: false; missing: Right } | { stands: "hidden" }> {
-  const seen = await client.call("GET", `/api/v1/namespaces/${NAMESPACE}`).then(() => "there", (error: unknown) => {
-    if (isStatus(error, 404)) return "absent";
-    if (isStatus(error, 403)) return "hidden";
-    throw error;
-  });
+  const seen = await client.call("GET", `/api/v1/namespaces/${NAMESPACE}`).then(
+    () => "there",
+    (error: unknown) => {
+      if (isStatus(error, 404)) return "absent";
+      if (isStatus(error, 403)) return "hidden";
+      throw error;
+    },
+  );
   if (seen === "there" || (await may(client, MAKE_NAMESPACE))) return { stands: true };
   return seen === "absent" ? { stands: false, missing: MAKE_NAMESPACE } : { stands: "hidden" };
 }

@@ -1,7 +1,7 @@
 // `status`: how each subject stands, from the ledger alone.
 import type { Ledger } from "../../shared/ledger/ledger.ts";
-import type { StatusRow } from "../../shared/ledger/record.ts";
-import { statusOf } from "../../shared/ledger/record.ts";
+import type { StatusRow } from "../../shared/ledger/status.ts";
+import { statusOf } from "../../shared/ledger/status.ts";
 import type { Config } from "../../shared/run/config.ts";
 import type { Store } from "../../shared/run/redis.ts";
 import { openStore } from "../../shared/run/redis.ts";

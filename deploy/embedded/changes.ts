@@ -1,7 +1,8 @@
 // What `dev` prints while it runs: one line for each subject whose record says something new. Reads the ledger, decides nothing.
 import { setTimeout as pause } from "node:timers/promises";
 import type { Ledger } from "../../shared/ledger/ledger.ts";
-import type { StatusRow, SubjectRecord } from "../../shared/ledger/record.ts";
+import type { SubjectRecord } from "../../shared/ledger/record.ts";
+import type { StatusRow } from "../../shared/ledger/status.ts";
 import { subjectKey } from "../../shared/subject.ts";
 import { statusRows } from "../commands/status.ts";
 

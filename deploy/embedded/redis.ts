@@ -1,7 +1,7 @@
 // The Redis of `dev`: a redis-server child on a unix socket in a folder that only this person can enter. Keeps nothing, and goes with its folder when we do.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -28,7 +28,10 @@ export async function startRedis(onLost: (how: string) => void): Promise<Embedde
   await listens(server, socket, join(folder, "redis.log"));
   const url = `unix://${socket}`;
   await answers(url);
-  const lost = (code: number | null, signal: string | null): void => onLost(signal ?? `code ${code}`);
+  const lost = (code: number | null, signal: string | null): void => {
+    rmSync(folder, { recursive: true, force: true });
+    onLost(signal ?? `code ${code}`);
+  };
   server.once("exit", lost);
   const all = started.move();
   all.defer(() => void server.off("exit", lost));

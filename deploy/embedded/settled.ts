@@ -1,7 +1,7 @@
 // When `dev --once` is done: the import stands, each cluster was compared once, and no subject is pending. Reads the ledger, decides nothing.
 import { setTimeout as pause } from "node:timers/promises";
 import type { Ledger } from "../../shared/ledger/ledger.ts";
-import type { StatusRow } from "../../shared/ledger/record.ts";
+import type { StatusRow } from "../../shared/ledger/status.ts";
 import { subjectKey } from "../../shared/subject.ts";
 import { statusRows } from "../commands/status.ts";
 

@@ -101,9 +101,10 @@ function accountStep(wanted: Wanted, { role, account }: Seen, pass: Pass): Step 
   const fresh = accountFor(wanted, role!.metadata!, name);
   if (!account) return { do: "create", kind: "ServiceAccount", object: fresh, reason: "it is missing" };
   const differs = accountDiffers(account, wanted);
-  return differs === undefined
-    ? undefined
-    : { do: "change", kind: "ServiceAccount", object: overlaid(account, fresh, secretRefOf(account) ?? name), reason: differs };
+  if (differs === undefined) return undefined;
+  const ref = secretRefOf(account);
+  const step = { do: "change", kind: "ServiceAccount", object: overlaid(account, fresh, ref ?? name), reason: differs } as const;
+  return ref === undefined ? { ...step, rotates: true } : step;
 }
 
 function secretStep(wanted: Wanted, { role, account, secrets }: Seen, pass: Pass): Step | undefined {

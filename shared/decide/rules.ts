@@ -90,8 +90,10 @@ export function sameRules(seen: readonly V1PolicyRule[] | undefined, wanted: rea
 export function namesIn(rules: readonly V1PolicyRule[] | undefined): Name[] {
   return (rules ?? []).flatMap(({ verbs, apiGroups = [], resources = [], resourceNames = [] }) => {
     if (!verbs.includes("impersonate")) return [];
-    const named = resources.filter((resource) => apiGroups.includes(resource.startsWith("userextras/") ? "authentication.k8s.io" : "") && IMPERSONABLE.has(resource));
-    return named.flatMap((resource) => resourceNames.map((name) => ({ resource, name })));
+    const known = resources.filter(
+      (resource) => apiGroups.includes(resource.startsWith("userextras/") ? "authentication.k8s.io" : "") && IMPERSONABLE.has(resource),
+    );
+    return known.flatMap((resource) => resourceNames.map((name) => ({ resource, name })));
   });
 }
 const IMPERSONABLE: ReadonlySet<string> = new Set(["users", "groups", ...EXTRA_KEYS.map((key) => `userextras/${key}`)]);

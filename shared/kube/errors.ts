@@ -23,14 +23,7 @@ export class ApiError extends Error {
     this.mayHaveLanded = call.method !== "GET" && (status >= 500 || (status === 0 && !NEVER_SENT.has(reason)));
   }
 }
-const NEVER_SENT: ReadonlySet<string> = new Set([
-  "ECONNREFUSED",
-  "ENOTFOUND",
-  "EAI_AGAIN",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "UND_ERR_CONNECT_TIMEOUT",
-]);
+const NEVER_SENT: ReadonlySet<string> = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH", "UND_ERR_CONNECT_TIMEOUT"]);
 
 export interface Call {
   readonly cluster: string;

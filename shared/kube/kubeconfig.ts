@@ -18,12 +18,28 @@ export interface Access {
 const RENEW_MS = 30_000;
 const text = z.string().optional();
 const Cluster = z.strictObject({
-  server: z.string(), "certificate-authority-data": text, "tls-server-name": text, "disable-compression": z.boolean().optional(), extensions: z.unknown().optional(),
-  "certificate-authority": text, "insecure-skip-tls-verify": z.boolean().optional(), "proxy-url": text,
+  server: z.string(),
+  "certificate-authority-data": text,
+  "tls-server-name": text,
+  "disable-compression": z.boolean().optional(),
+  extensions: z.unknown().optional(),
+  "certificate-authority": text,
+  "insecure-skip-tls-verify": z.boolean().optional(),
+  "proxy-url": text,
 });
 const User = z.strictObject({
-  token: text, "client-certificate-data": text, "client-key-data": text, username: text, password: text, extensions: z.unknown().optional(),
-  tokenFile: text, "token-file": text, "client-certificate": text, "client-key": text, exec: z.looseObject({}).optional(), "auth-provider": z.looseObject({}).optional(),
+  token: text,
+  "client-certificate-data": text,
+  "client-key-data": text,
+  username: text,
+  password: text,
+  extensions: z.unknown().optional(),
+  tokenFile: text,
+  "token-file": text,
+  "client-certificate": text,
+  "client-key": text,
+  exec: z.looseObject({}).optional(),
+  "auth-provider": z.looseObject({}).optional(),
 });
 const Document = z.looseObject({
   "current-context": z.string().default(""),
@@ -40,7 +56,8 @@ interface Parts {
 export function accessFrom(source: string, allow: readonly Allowance[]): Access {
   const parts = currentParts(source);
   const problems = refusals(parts).filter(({ allowance }) => !allow.includes(allowance));
-  if (problems.length > 0) throw new Error(problems.map(({ what, allowance }) => `${what} is refused (UNDERSTUDY_KUBECONFIG_ALLOW=${allowance} would allow it)`).join("; "));
+  if (problems.length > 0)
+    throw new Error(problems.map(({ what, allowance }) => `${what} is refused (UNDERSTUDY_KUBECONFIG_ALLOW=${allowance} would allow it)`).join("; "));
   const { cluster, user } = parts;
   const tls = {
     ca: pem(cluster["certificate-authority-data"], cluster["certificate-authority"]),
@@ -81,7 +98,10 @@ function currentParts(source: string): Parts {
 }
 
 /** Places and rules, never values: a kubeconfig is full of secrets. */
-const places = (error: z.ZodError): string => error.issues.map(({ path, message, code }) => `${path.join(".") || "document"}: ${code === "unrecognized_keys" ? message.replace(/"[^"]{40,}"/g, '"…"') : message}`).join("; ");
+const places = (error: z.ZodError): string =>
+  error.issues
+    .map(({ path, message, code }) => `${path.join(".") || "document"}: ${code === "unrecognized_keys" ? message.replace(/"[^"]{40,}"/g, '"…"') : message}`)
+    .join("; ");
 
 /** Everything in a kubeconfig that runs a program, reads a file, or trusts more than the CA it brings. */
 function refusals({ cluster, user }: Parts): { what: string; allowance: Allowance }[] {
@@ -112,7 +132,10 @@ function authorizer({ cluster, user }: Parts): () => Promise<Record<string, stri
   let known: { headers: Record<string, string>; at: number } | undefined;
   return async () => {
     if (known && (!renewed || performance.now() - known.at < RENEW_MS)) return known.headers;
-    known = { headers: file ? { authorization: `Bearer ${(await readFile(file, "utf8")).trim()}` } : await headersOf({ cluster, user }), at: performance.now() };
+    known = {
+      headers: file ? { authorization: `Bearer ${(await readFile(file, "utf8")).trim()}` } : await headersOf({ cluster, user }),
+      at: performance.now(),
+    };
     return known.headers;
   };
 }
@@ -120,7 +143,14 @@ function authorizer({ cluster, user }: Parts): () => Promise<Record<string, stri
 /** client-node knows the plugins. It gets only what was checked here, not the text. */
 async function headersOf({ cluster, user }: Parts): Promise<Record<string, string>> {
   const config = new KubeConfig();
-  const named = { apiVersion: "v1", kind: "Config", "current-context": "only", contexts: [{ name: "only", context: { cluster: "only", user: "only" } }], clusters: [{ name: "only", cluster }], users: [{ name: "only", user }] };
+  const named = {
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": "only",
+    contexts: [{ name: "only", context: { cluster: "only", user: "only" } }],
+    clusters: [{ name: "only", cluster }],
+    users: [{ name: "only", user }],
+  };
   config.loadFromString(JSON.stringify(named));
   const options: RequestOptions = {};
   await config.applyToHTTPSOptions(options);

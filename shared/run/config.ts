@@ -118,11 +118,23 @@ export const SETTINGS = {
     about: "whose the objects are, where several installations share a cluster",
   },
   UNDERSTUDY_GLOBAL_ROLES: { schema: list, fallback: "admin", about: "global roles whose holders get an impersonator at login on every cluster" },
-  UNDERSTUDY_DENY_PREFIXES: { schema: list.transform((prefixes) => [...new Set(["system:", ...prefixes])]), fallback: DEFAULT_DENY_PREFIXES.join(","), about: "user ids and groups with these prefixes are refused" },
+  UNDERSTUDY_DENY_PREFIXES: {
+    schema: list.transform((prefixes) => [...new Set(["system:", ...prefixes])]),
+    fallback: DEFAULT_DENY_PREFIXES.join(","),
+    about: "user ids and groups with these prefixes are refused",
+  },
   UNDERSTUDY_GROUPS_MAX: { schema: whole(1, 5000), fallback: "500", about: "more groups than this are refused, never cut off" },
   UNDERSTUDY_REMOVALS_MAX: { schema: percent, fallback: "20%", about: "share of a cluster's subjects that one import or resync may remove" },
   UNDERSTUDY_LOGIN_GRANT: {
-    schema: z.string().transform(duration).pipe(z.number().min(1000, "at least 1s").max(3650 * UNITS["d"]!, "at most 3650d")),
+    schema: z
+      .string()
+      .transform(duration)
+      .pipe(
+        z
+          .number()
+          .min(1000, "at least 1s")
+          .max(3650 * UNITS["d"]!, "at most 3650d"),
+      ),
     fallback: "30d",
     about: "how long a login keeps an impersonator that has no binding of its own",
   },

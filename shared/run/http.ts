@@ -30,6 +30,7 @@ const TITLES: Record<number, string> = {
   401: "Authentication is missing or wrong",
   403: "Not entitled",
   404: "Not found",
+  405: "Method not allowed",
   409: "Conflict",
   413: "Too large",
   415: "Not JSON",

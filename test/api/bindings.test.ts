@@ -227,32 +227,26 @@ test("M10 a last binding that is removed and made again at once leaves a usable 
   for (const user of users) await assertActsAsExactly(house.cluster("c-one"), asUserObject(user));
 });
 
-test("M10 a binding that is being deleted counts as gone although a finalizer still holds it, also with Rancher's aggregated roles", async () => {
+test("M10 bindings that are being deleted count as gone although finalizers still hold them, as with Rancher's aggregated roles", async () => {
   const { management } = house;
-  const path = `${V3}/namespaces/c-one/clusterroletemplatebindings`;
-  const metadata = {
-    name: "aggregated",
-    finalizers: ["wrangler.cattle.io/mgmt-auth-crtb-controller"],
-    labels: { "management.cattle.io/roletemplate-aggregation": "true" },
+  const user = "u-aggregated";
+  const server = house.cluster("c-one");
+  const aggregated = {
+    metadata: { name: user, finalizers: ["wrangler.cattle.io/mgmt-auth-crtb-controller"], labels: { "management.cattle.io/roletemplate-aggregation": "true" } },
   };
-  await putUser(management!, "u-aggregated");
-  await settledAfter(house, on("c-one", "u-aggregated"), () =>
-    management!.call("POST", path, {
-      apiVersion: "management.cattle.io/v3",
-      kind: "ClusterRoleTemplateBinding",
-      metadata,
-      clusterName: "c-one",
-      roleTemplateName: "r",
-      userName: "u-aggregated",
-    }),
-  );
-  await assertActsAsExactly(house.cluster("c-one"), asUserObject("u-aggregated"));
-  await settledAfter(house, on("c-one", "u-aggregated", "removed"), () => deleteCrtb(management!, "c-one", "aggregated"));
-  assert.ok((await management!.call("GET", `${path}/aggregated`)).body.metadata.deletionTimestamp, "Rancher's own index still has it");
-  await assertGone(house.cluster("c-one"), "u-aggregated");
-  await management!.call("PATCH", `${path}/aggregated`, { metadata: { finalizers: null } });
-  await waitUntil("the binding is gone", async () => (await management!.call("GET", `${path}/aggregated`)).status === 404);
-  await settledAfter(house, on("c-one", "u-aggregated"), () => putCrtb(management!, "c-one", "aggregated", { userName: "u-aggregated" }));
-  assert.equal((await objectsOf(house.cluster("c-one"), "u-aggregated")).secrets.length, 1);
-  await assertActsAsExactly(house.cluster("c-one"), asUserObject("u-aggregated"));
+  const paths = [`${V3}/namespaces/c-one/clusterroletemplatebindings/${user}`, `${V3}/namespaces/c-one-p-two/projectroletemplatebindings/${user}`];
+  await withTwoBindings(user);
+  for (const path of paths) assert.equal((await management!.call("PATCH", path, aggregated)).status, 200);
+  const token = await tokenOf(server, user);
+  await settledAfter(house, on("c-one", user), () => management!.call("DELETE", paths[0]!));
+  await assertActsAsExactly(server, asUserObject(user));
+  await settledAfter(house, on("c-one", user, "removed"), () => management!.call("DELETE", paths[1]!));
+  for (const path of paths) assert.ok((await management!.call("GET", path)).body.metadata.deletionTimestamp, "Rancher's own index still has it");
+  assert.notEqual((await actAs(server, token, { user })).status, 201);
+  await assertGone(server, user);
+  for (const path of paths) await management!.call("PATCH", path, { metadata: { finalizers: null } });
+  await waitUntil("the CRTB is gone", async () => (await management!.call("GET", paths[0]!)).status === 404);
+  await settledAfter(house, on("c-one", user), () => putCrtb(management!, "c-one", user, { userName: user }));
+  assert.equal((await objectsOf(server, user)).secrets.length, 1);
+  await assertActsAsExactly(server, asUserObject(user));
 });

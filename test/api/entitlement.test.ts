@@ -1,7 +1,7 @@
 // Who gets an impersonator only at login, because a group or a global role entitles them, and what becomes of it when that ends, or the user is disabled or deleted.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import type { StatusRow } from "../../shared/ledger/record.ts";
+import type { StatusRow } from "../../shared/ledger/status.ts";
 import { callsDuring, loggedIn, median, settledAfter } from "../support/evidence.ts";
 import { House } from "../support/house.ts";
 import { actAs, assertActsAsExactly, assertGone, tokenOf, writesOf } from "../support/impersonator.ts";

@@ -44,8 +44,11 @@ const damages: Readonly<Record<string, Damage>> = {
   "the role lost its label": role((v) => v.label("clusterroles", LABEL, undefined)),
   "the role has an aggregation label": role((v) => v.label("clusterroles", "rbac.authorization.k8s.io/aggregate-to-view", "true")),
   "the role has an aggregationRule": role(async (v) => {
-    await v.edit("clusterroles", (object) => (object.aggregationRule = { clusterRoleSelectors: [{ matchLabels: { nobody: "has" } }] }));
-    await waitUntil("it took the rules away", async () => !(await v.get("clusterroles")).rules?.length);
+    await v.edit(
+      "clusterroles",
+      (object) => (object.aggregationRule = { clusterRoleSelectors: [{ matchLabels: { "rbac.authorization.k8s.io/aggregate-to-view": "true" } }] }),
+    );
+    await waitUntil("other roles' rules are in it", async () => (await v.get("clusterroles")).rules.length > 10, DEADLINE);
   }),
   "the role lost the mark of its user": role((v) => v.annotate("clusterroles", USER, undefined)),
   "the role has another install's mark": role((v) => v.annotate("clusterroles", INSTALL, "other")),
@@ -150,4 +153,24 @@ describe("M24 a damage is put right when it is looked at", { concurrency: 4 }, (
       else assert.equal(await tokenOf(server, user), token);
     });
   }
+});
+
+test("M24 a second token Secret of the account is deleted, and its token is dead", async () => {
+  const user = "u-stray";
+  const server = house.cluster(CLUSTER);
+  await readyUser(user);
+  const token = await tokenOf(server, user);
+  const name = nameOf(user);
+  const stray = new Vandal(server, name, `${name}-token-stray`);
+  const metadata = { name: stray.secret, labels: { "cattle.io/service-account.name": name }, annotations: { "kubernetes.io/service-account.name": name } };
+  await stray.create("secrets", { type: "kubernetes.io/service-account-token", metadata });
+  const second = await waitUntil("it is filled", async () => String((await stray.get("secrets")).data?.token ?? ""), DEADLINE);
+  const other = Buffer.from(second, "base64").toString();
+  await waitUntil("it is as good as the first", async () => (await actAs(server, other, who(user))).status === 201);
+  const since = await auditEnd(server);
+  await lookedAt(user);
+  assert.deepEqual(writesIn((await callsOf(server, [user], since)).get(user)!), ["delete secrets"]);
+  await assertActsAsExactly(server, who(user));
+  assert.equal(await tokenOf(server, user), token);
+  await assertDead(user, other);
 });

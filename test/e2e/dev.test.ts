@@ -179,10 +179,11 @@ test("the embedded Redis dies with a `dev` that is killed, because nobody else w
 });
 
 test("`dev` ends, with the reason, when its Redis does: all that it knew was there", async () => {
-  const { out, ended, redisPid } = await runningDev();
+  const { out, ended, file, redisPid } = await runningDev();
   process.kill(redisPid, "SIGKILL");
   assert.equal(await ended, 1);
   assert.match(out.stderr, /^understudy: the embedded redis-server ended \(SIGKILL\)/m);
+  assert.ok(!existsSync(dirname(file.redisUrl.slice("unix://".length))));
 });
 
 test("`dev` names what it lacks in one line", async () => {

@@ -9,7 +9,7 @@ import { startRedis } from "../support/redis.ts";
 // Every test here has a tag of its own, but FLUSHALL and restart reach all of them: they happen on servers of their own.
 const { redis } = await redisForFile();
 
-async function ownServer(options: { persist?: boolean } = {}) {
+async function ownServer(options: { persist?: boolean; args?: string[] } = {}) {
   const server = await startRedis(options);
   const clients: Redis[] = [];
   after(async () => {
@@ -124,7 +124,7 @@ test("a FLUSHALL under a run's hands is a lost lock in every step, because its r
 });
 
 test("a restart that kept every fact still takes the mark, because nobody knows what the new process has not seen", async () => {
-  const { server, connect } = await ownServer({ persist: true });
+  const { server, connect } = await ownServer({ persist: true, args: ["--appendfsync", "always"] });
   const old = benchOn(connect());
   await old.import();
   await old.ready(alice);

@@ -1,7 +1,7 @@
 // S5b park: everything is written, the token or its proof is still to come. And shelve: the cluster is not configured.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CLUSTER_MISSING } from "../../shared/ledger/record.ts";
+import { CLUSTER_MISSING } from "../../shared/ledger/status.ts";
 import { HOUR, MINUTE, toldGrant, aMe, aSettlement, alice, anApplied, toldEnd, assertNear, benchOn, redisForFile, trustsApplied } from "../support/ledger.ts";
 
 const { redis } = await redisForFile();

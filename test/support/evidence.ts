@@ -1,5 +1,5 @@
 // What a test may know of a running house, by public faces only: that a change is settled, what was called meanwhile, what a metric says.
-import type { StatusRow } from "../../shared/ledger/record.ts";
+import type { StatusRow } from "../../shared/ledger/status.ts";
 import type { ApiServer } from "../apiserver/start.ts";
 import type { House, Process } from "./house.ts";
 import { type Called, callsSince } from "./impersonator.ts";

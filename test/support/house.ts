@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ApiServer } from "../apiserver/start.ts";
 import { startApiServer } from "../apiserver/start.ts";
-import type { StatusRow } from "../../shared/ledger/record.ts";
+import type { StatusRow } from "../../shared/ledger/status.ts";
 import type { TestRedis } from "./redis.ts";
 import { startRedis } from "./redis.ts";
 import { waitUntil } from "./wait-until.ts";

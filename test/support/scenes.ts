@@ -1,7 +1,7 @@
 // What the tests of interleavings say again and again: a fact that is told but not yet worked on, a call that has had its answer.
 import assert from "node:assert/strict";
 import type { ApiServer } from "../apiserver/start.ts";
-import type { StatusRow } from "../../shared/ledger/record.ts";
+import type { StatusRow } from "../../shared/ledger/status.ts";
 import { type SubjectCall, callsOf, isWrite } from "./audit.ts";
 import type { House } from "./house.ts";
 import { objectsOf } from "./impersonator.ts";

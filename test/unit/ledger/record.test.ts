@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { StatusRow } from "../../../shared/ledger/record.ts";
-import { fieldsOf, knowledgeOf, readFrom, recordOf, statusOf, takenFrom, userRecordOf } from "../../../shared/ledger/record.ts";
+import type { StatusRow } from "../../../shared/ledger/status.ts";
+import { fieldsOf, knowledgeOf, readFrom, recordOf, takenFrom, userRecordOf } from "../../../shared/ledger/record.ts";
+import { statusOf } from "../../../shared/ledger/status.ts";
 import { NOW, anyText, sorted } from "../../support/builders.ts";
 
 const alice = { cluster: "c-abc12", user: "u-alice" };

@@ -51,6 +51,7 @@ function exitCodeOf(error: unknown): number {
 
 type Start = (config: Config, log: Log, version: string) => Promise<AsyncDisposable>;
 
+/** The commands that run until a signal ends them. */
 function addProcesses(program: Command): void {
   const add = (name: string, about: string, needs: readonly (keyof Config)[], start: Start): void => {
     program
@@ -91,6 +92,7 @@ async function runProcess(name: string, needs: readonly (keyof Config)[], start:
   stopOnSignal(running, log);
 }
 
+/** SIGTERM, SIGINT and an uncaught error all end in the same stop, in reverse order of the start. */
 function stopOnSignal(running: AsyncDisposable, log: Log): void {
   closeWithGrace({ delay: STOP_MS, logger: false }, async ({ signal, err }) => {
     if (err) log.unexpected({ err });
@@ -103,6 +105,7 @@ function stopOnSignal(running: AsyncDisposable, log: Log): void {
 
 const outputOption = (): Option => new Option("--output <format>", "text for people, json for programs").choices(["text", "json"]).default("text");
 
+/** The commands that answer once and end. */
 function addQuestions(program: Command): void {
   type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean };
   const add = (

@@ -10,6 +10,7 @@ export class UsageError extends Error {
 }
 
 export const DEV_FOLDER = ".understudy";
+/** What a running `dev` leaves for the commands beside it. */
 export interface DevFile {
   readonly pid: number;
   readonly redisUrl: string;

@@ -37,6 +37,7 @@ function verifies(secret: string, signed: Buffer | string, headers: Record<"webh
   }
 }
 
+/** Constant time: digests first, so that the lengths are equal too. */
 function same(a: string, b: string): boolean {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   return timingSafeEqual(digest(a), digest(b));

@@ -6,6 +6,7 @@ import type { Binding, BindingKind, ProviderFacts, SourceKind } from "./rancher.
 
 const EVERYWHERE = "*";
 
+/** One process' view. Two producers may differ for a moment; the ledger merges by version, so neither can take the other back. */
 export class Bindings {
   readonly #byId = new Map<string, Binding>();
   /** User → ids of the user's own bindings. */
@@ -79,9 +80,13 @@ export class Bindings {
 /** Group bindings, and global bindings of whomever. */
 export const makesCandidates = (binding: Binding): boolean => "group" in binding.holder || binding.cluster === undefined;
 
+/** A binding of the user itself, as the ledger is told of it. */
 export function grantFrom({ id, rv, kind, name }: Binding): Told<Grant> {
   return { id, rv, live: { kind, name } };
 }
+/** A binding of a group, or a global one, as the ledger is told of it. */
 export function candidateFrom({ id, rv, kind, name, holder }: Binding): Told<Candidate> {
   return { id, rv, live: "group" in holder ? { kind, name, group: holder.group } : { kind, name, global: true } };
 }
+/** Whether two readings of a binding give the same person or group the same cluster. */
+export const sameHolder = (a: Binding, b: Binding): boolean => a.cluster === b.cluster && JSON.stringify(a.holder) === JSON.stringify(b.holder);

@@ -19,6 +19,7 @@ const STORE_MS_MAX = 1_400;
 const HOLD_SECONDS_MAX = 5;
 const RETRY_AFTER_SECONDS = 2;
 
+/** `now` (ms) is passed in, so that a test can hold the clock. */
 export interface HookParts extends LoginParts {
   readonly config: Config;
   readonly policy: Policy;
@@ -30,6 +31,7 @@ export interface HookParts extends LoginParts {
 /** Redis did not answer in time. */
 class StoreAway extends Error {}
 
+/** The routes. Bodies are kept as bytes: a signature is over what was sent, not over what was parsed. */
 export function openHook(parts: HookParts): FastifyInstance {
   const app = openHttp(parts.log);
   app.removeAllContentTypeParsers();
@@ -43,6 +45,7 @@ export function openHook(parts: HookParts): FastifyInstance {
   return app;
 }
 
+/** Whatever the ledger cannot do now is a 503 that says when to come again; nothing half-done is hidden by it. */
 async function guarded(parts: HookParts, request: FastifyRequest, reply: FastifyReply, act: () => Promise<FastifyReply>): Promise<FastifyReply> {
   try {
     return await act();
@@ -59,6 +62,7 @@ async function inTime<T>(work: Promise<T>): Promise<T> {
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
+/** Authenticate, read, ask who is entitled, store, answer: in this order, so that nothing unsigned is parsed and nothing refused is stored. */
 async function postLogin(parts: HookParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { ledger, log, policy } = parts;
   const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
@@ -121,6 +125,7 @@ async function answer(parts: HookParts, reply: FastifyReply, { user, cluster, ta
   }
 }
 
+/** GET /v1/subjects/{cluster}/{user} */
 async function getSubject(parts: HookParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const caller = authenticateTarget(parts, request);
   if ("refused" in caller) return unauthenticated(parts, reply, caller.refused);
@@ -130,6 +135,7 @@ async function getSubject(parts: HookParts, request: FastifyRequest, reply: Fast
   return record ? reply.send(statusOf({ cluster, user }, record, run)) : problem(reply, 404, "no such subject");
 }
 
+/** DELETE /v1/logins/{user}[/{provider}] */
 async function deleteLogin(parts: HookParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const caller = authenticateTarget(parts, request);
   if ("refused" in caller) return unauthenticated(parts, reply, caller.refused);
@@ -150,12 +156,14 @@ function unauthenticated(parts: HookParts, reply: FastifyReply, detail: string):
   return problem(reply.header("www-authenticate", "Bearer"), 401, detail);
 }
 
+/** Seconds of `?wait`, or undefined for what is none. */
 function holdSeconds(query: unknown): number | undefined {
   const { wait = "0" } = query as { wait?: unknown };
   const seconds = typeof wait === "string" && /^\d(\.\d+)?$/.test(wait) ? Number(wait) : Number.NaN;
   return seconds >= 0 && seconds <= HOLD_SECONDS_MAX ? seconds : undefined;
 }
 
+/** Path segments, decoded one by one: a user id may hold a slash. */
 function segments(url: string, prefix: string): string[] {
   const path = url.split("?", 1)[0]!.slice(prefix.length);
   try {

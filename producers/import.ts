@@ -66,6 +66,7 @@ async function learnAll(ledger: Ledger, bindings: Bindings, known: ReadonlySet<s
   return copies;
 }
 
+/** Grants in the record that no list has any more. */
 function removalsOf(bindings: Bindings, { cluster, user }: Subject, record: SubjectRecord | undefined): Told<Grant>[] {
   const live = new Set(bindings.grantsOf(cluster, user).map(({ id }) => id));
   return (record?.grants ?? []).filter(({ id }) => !live.has(id)).map(({ id }) => ({ id, rv: bindings.goneAt(id), live: undefined }));
@@ -89,6 +90,7 @@ function heldRemovals(
   return new Map([...count].filter(([, { all, last }]) => last > REMOVALS_MIN && last > all * removalsMax).map(([cluster, { last }]) => [cluster, last]));
 }
 
+/** So many at once: enough to fill the connection, few enough to stop soon. */
 async function inParallel<T>(items: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
   const rest = items.values();
   await Promise.all(

@@ -52,6 +52,7 @@ export function readLogin(raw: Uint8Array, policy: Policy): LoginReading {
   return { login: { user, cluster, provider, values: values.flatMap(([key, list]) => (list ? [[key, canonical(list)] as const] : [])) } };
 }
 
+/** Every value that may never be in a role, with its place. */
 function refusals(user: string, values: readonly (readonly [ValueKey, readonly string[] | undefined])[], policy: Policy): string[] {
   const found: string[] = [];
   const why = refusalOf(user, policy.denyPrefixes);
@@ -66,6 +67,7 @@ function refusals(user: string, values: readonly (readonly [ValueKey, readonly s
   return found;
 }
 
+/** JSON.parse makes `__proto__` an own key, which later copies would take for the prototype. */
 function hasProto(json: unknown): boolean {
   if (typeof json !== "object" || json === null) return false;
   return Object.hasOwn(json, "__proto__") || Object.values(json).some(hasProto);

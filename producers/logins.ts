@@ -9,12 +9,14 @@ import type { Login } from "./login.ts";
 import { groupsAfter } from "./login.ts";
 import { submitWithCandidates } from "./tell.ts";
 
+/** What a login needs to know; `clusters` are the configured ones, now. */
 export interface LoginParts {
   readonly ledger: Ledger;
   readonly bindings: Bindings;
   readonly config: Pick<Config, "source" | "facts" | "loginGrantMs">;
   clusters(): string[];
 }
+/** `verifiedAt` (RFC 3339): when the impersonator was last seen to be right; only with `ready`. */
 export interface ClusterAnswer {
   readonly cluster: string;
   readonly state: "ready" | "pending" | "waiting";
@@ -75,6 +77,7 @@ export async function answersFor({ ledger }: LoginParts, user: string, clusters:
   return Promise.all(clusters.map(async (cluster) => answerFor({ cluster, user }, await ledger.record({ cluster, user }), complete ? run : "", at)));
 }
 
+/** A status row in the hook's three words. */
 function answerFor(subject: Subject, record: SubjectRecord | undefined, run: string, at: number): ClusterAnswer {
   const { cluster } = subject;
   if (!record) return { cluster, state: "pending", reason: "" };
@@ -85,6 +88,7 @@ function answerFor(subject: Subject, record: SubjectRecord | undefined, run: str
 }
 
 const RANK = { ready: 0, pending: 1, waiting: 2 } as const;
+/** One word for several clusters. */
 export function worstOf(answers: readonly ClusterAnswer[]): ClusterAnswer["state"] {
   return answers.reduce<ClusterAnswer["state"]>((worst, { state }) => (RANK[state] > RANK[worst] ? state : worst), "ready");
 }

@@ -40,6 +40,7 @@ export async function startProducer(config: Config, log: Log, version: string): 
   return { ops, hook: hookAddress, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
+/** The watches end before their connection does. */
 async function followSources(started: AsyncDisposableStack, { config, log, metrics, store, clusters, userAgent }: Service, bindings: Bindings): Promise<void> {
   const client = await managementClient(config.managementKubeconfig!, config, userAgent);
   const sources = new Sources({ client, bindings, ledger: store.ledger, config, log, metrics, clusters: () => clusters.ids() });

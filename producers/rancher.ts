@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { UserObject, ValueKey } from "../shared/subject.ts";
 import { ClusterId, EXTRA_KEYS, ID_LENGTH_MAX, canonical } from "../shared/subject.ts";
 
+/** The five kinds, by their resource names. */
 export const SOURCES = ["clusterroletemplatebindings", "projectroletemplatebindings", "globalrolebindings", "users", "userattributes"] as const;
 export type SourceKind = (typeof SOURCES)[number];
 export type BindingKind = Extract<SourceKind, `${string}bindings`>;
@@ -92,6 +93,7 @@ function scopeOf(
   return metadata.namespace === project || metadata.namespace === `${cluster}-${project}` ? { cluster } : { refused: "projectName does not fit its namespace" };
 }
 
+/** An object that is no binding after all still has a name, so that its earlier reading can end. */
 function malformed(kind: BindingKind, object: unknown, error: z.ZodError): BindingReading | undefined {
   const meta = z.looseObject({ metadata: Meta }).safeParse(object);
   if (!meta.success) return undefined;
@@ -127,6 +129,7 @@ const Attribute = z.looseObject({
   GroupPrincipals: z.record(z.string(), Principals).nullable().optional(),
   ExtraByProvider: z.record(z.string(), z.record(z.string(), strings)).nullable().optional(),
 });
+/** `hash` of the values: a refresh without news must not override a login. `at` in ms. */
 export interface ProviderFacts {
   readonly provider: string;
   readonly at: number;

@@ -21,6 +21,7 @@ interface Found {
   account?: KubernetesObject;
   readonly secrets: KubernetesObject[];
 }
+/** `held`: orphans that are too many to be believed at once. */
 export interface ResyncResult {
   readonly subjects: number;
   readonly woken: number;

@@ -7,7 +7,7 @@ import type { Config } from "../shared/run/config.ts";
 import type { Log } from "../shared/run/log.ts";
 import type { Metrics } from "../shared/run/metrics.ts";
 import type { Bindings } from "./bindings.ts";
-import { makesCandidates } from "./bindings.ts";
+import { makesCandidates, sameHolder } from "./bindings.ts";
 import { importAll } from "./import.ts";
 import type { Binding, BindingKind, SourceKind } from "./rancher.ts";
 import { SOURCES, isBindingKind, readAttribute, readBinding, readUser, sourcePath } from "./rancher.ts";
@@ -27,6 +27,7 @@ export interface SourceParts {
   clusters(): string[];
 }
 
+/** Owns the order: import first, then watch, and again from the start when either breaks. */
 export class Sources {
   readonly #parts: SourceParts;
 
@@ -99,6 +100,7 @@ export class Sources {
     }
   }
 
+  /** The binding that an object is, if it is one that counts now. */
   #inForce(kind: BindingKind, object: KubernetesObject): Binding | undefined {
     const reading = readBinding(kind, object, this.#parts.config.globalRoles);
     if (!reading) this.#refused(kind, object, "it is not a binding");
@@ -106,6 +108,7 @@ export class Sources {
     return reading && "binding" in reading ? reading.binding : undefined;
   }
 
+  /** Refused objects change nothing and are named, so that a person can mend them. */
   #refused(kind: SourceKind, object: KubernetesObject, reason: string): void {
     this.#parts.metrics.refused.inc({ what: kind });
     this.#parts.log.bindingRefused({ kind, name: object.metadata?.name, namespace: object.metadata?.namespace, reason });
@@ -145,6 +148,7 @@ export class Sources {
     await Promise.all([...streams, mark()]);
   }
 
+  /** One event of a user or attribute. */
   async #hear(kind: SourceKind, deleted: boolean, object: KubernetesObject): Promise<void> {
     const { ledger } = this.#parts;
     this.#parts.bindings.versions.set(kind, object.metadata?.resourceVersion ?? "0");
@@ -163,6 +167,7 @@ export class Sources {
     }
   }
 
+  /** One event of a binding: what it was is ended, then what it is now is told. */
   async #hearBinding(kind: BindingKind, deleted: boolean, object: KubernetesObject): Promise<void> {
     const { ledger } = this.#parts;
     const { namespace, name, resourceVersion: rv = "0" } = object.metadata ?? {};
@@ -182,5 +187,3 @@ export class Sources {
     else if (now.cluster !== undefined && "user" in now.holder) await tellBinding(ledger, this.#parts.bindings, now, now.cluster, now.holder.user);
   }
 }
-
-const sameHolder = (a: Binding, b: Binding): boolean => a.cluster === b.cluster && JSON.stringify(a.holder) === JSON.stringify(b.holder);

@@ -7,6 +7,7 @@ import { ClusterId, subjectKey } from "./subject.ts";
 export const QUEUES = ["binding", "login", "deletion"] as const;
 export type QueueName = (typeof QUEUES)[number];
 
+/** Why a subject is looked at; for people and for the choice of priority, never for what is done. */
 export const CAUSES = ["binding", "facts", "login", "deletion", "verify", "drift", "resync", "orphan", "filled", "sweep"] as const;
 export type Cause = (typeof CAUSES)[number];
 
@@ -15,9 +16,10 @@ export const LOOKING_CAUSES: ReadonlySet<Cause> = new Set(["verify", "drift", "r
 
 /** Sweep and resync stand behind everything else, under a deduplication id of their own: a fact deduplicated onto a waiting job of low priority would stay behind the backlog. */
 export const BACKGROUND_CAUSES: ReadonlySet<Cause> = new Set(["resync", "orphan", "sweep"]);
-export const BACKGROUND_PRIORITY = 100;
+const BACKGROUND_PRIORITY = 100;
 
-export const JOB_VERSION = 1;
+const JOB_VERSION = 1;
+/** The edge: what is in Redis may have been written by another version, or by hand. */
 export const JobData = z.strictObject({
   v: z.literal(JOB_VERSION, `this worker understands job version ${JOB_VERSION}: update it, or remove the job`),
   cluster: ClusterId,

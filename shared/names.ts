@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 export const NAMESPACE = "cattle-impersonation-system";
 export const PREFIX = "cattle-impersonation-";
 
+/** Rancher: on all of an impersonator's objects, and on the namespace. */
 export const IMPERSONATOR_LABEL = "authz.cluster.cattle.io/impersonator";
 export const SECRET_ACCOUNT_LABEL = "cattle.io/service-account.name";
 /** Kubernetes: which ServiceAccount a token Secret is for. */
@@ -12,7 +13,9 @@ export const SECRET_ACCOUNT_ANNOTATION = "kubernetes.io/service-account.name";
 export const SECRET_ACCOUNT_UID_ANNOTATION = "kubernetes.io/service-account.uid";
 /** Rancher: on the ServiceAccount, `<namespace>/<name>` of the one Secret that counts. */
 export const SECRET_REF_ANNOTATION = "rancher.io/service-account.secret-ref";
+/** The id, byte for byte: the name may be a slug of it. */
 export const USER_ANNOTATION = "understudy.io/user";
+/** Which installation made it; another's is foreign and never swept. */
 export const INSTALL_ANNOTATION = "understudy.io/install";
 /** On the ClusterRole: until when the login grant runs (RFC 3339). What Redis forgets, the role remembers. */
 export const LOGIN_ENDS_ANNOTATION = "understudy.io/login-ends";

@@ -15,7 +15,7 @@ const COLLECTIONS: Readonly<Record<Kind, string>> = {
   Secret: `/api/v1/namespaces/${NAMESPACE}/secrets`,
 };
 export const SECRETS_PATH = COLLECTIONS.Secret;
-export const pathOf = (kind: Kind, name: string): string => `${COLLECTIONS[kind]}/${name}`;
+const pathOf = (kind: Kind, name: string): string => `${COLLECTIONS[kind]}/${name}`;
 
 /** Somebody else wrote, or the object went: look again. Not a failure. */
 export class ConflictError extends Error {
@@ -99,6 +99,7 @@ async function remove(client: ClusterClient, step: Extract<Step, { do: "delete" 
 /** A create in a namespace that is not there answers 404; no call per user looks for it before. */
 const missesNamespace = (error: unknown): boolean => error instanceof ApiError && error.status === 404 && error.causes.includes("kind:namespaces");
 
+/** Once per cluster in its life; whoever is second finds it made. */
 async function makeNamespace(client: ClusterClient, signal: AbortSignal): Promise<void> {
   const json = JSON.stringify({ apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE, labels: { [IMPERSONATOR_LABEL]: "true" } } });
   try {
@@ -108,6 +109,7 @@ async function makeNamespace(client: ClusterClient, signal: AbortSignal): Promis
   }
 }
 
+/** Seen, with this object as the server answered it. */
 function having(seen: Seen, kind: Kind, object: KubernetesObject): Seen {
   if (kind === "ClusterRole") return { ...seen, role: object };
   if (kind === "ServiceAccount") return { ...seen, account: object };
@@ -115,6 +117,7 @@ function having(seen: Seen, kind: Kind, object: KubernetesObject): Seen {
   return { ...seen, secrets: [...seen.secrets.filter((secret) => secret.metadata!.name !== object.metadata!.name), object] };
 }
 
+/** Seen, without this object. */
 function without(seen: Seen, kind: Kind, name: string): Seen {
   if (kind === "ClusterRole") return { ...seen, role: undefined };
   if (kind === "ServiceAccount") return { ...seen, account: undefined };

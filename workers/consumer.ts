@@ -24,6 +24,7 @@ const IMPORT_WAIT_MS = 1_000;
 /** Where the record could not be asked: Redis itself is away. */
 const RETRY_MS = 5_000;
 
+/** What every job of a process shares. */
 export interface Workbench extends Settings {
   readonly clusters: Clusters;
   readonly locks: Locks;
@@ -65,6 +66,7 @@ export function consume(name: QueueName, connection: Redis, prefix: string, conc
   return worker;
 }
 
+/** One job, from its data to what BullMQ is to do with it. */
 async function work(job: Job, token: string, cancelled: AbortSignal, queue: QueueName, bench: Workbench): Promise<string> {
   const count = (result: PassResult): string => {
     bench.metrics.passes.inc({ queue, result });
@@ -113,6 +115,7 @@ class NotNow extends WaitError {
   }
 }
 
+/** Inside the gate: the lock first, then the work under it. */
 async function attempt(run: Run, job: Job, bench: Workbench): Promise<PassResult> {
   const began = performance.now();
   const { subject } = run;
@@ -132,6 +135,7 @@ async function attempt(run: Run, job: Job, bench: Workbench): Promise<PassResult
   }
 }
 
+/** The outcome as a log line and a metric. */
 async function report(outcome: Outcome, run: Run, job: Job, ms: number, now: number, bench: Workbench): Promise<PassResult> {
   const fields = { ...run.subject, cause: (job.data as JobData).cause, ms };
   if (outcome.kind === "incomplete") throw new NotNow("incomplete", IMPORT_WAIT_MS);

@@ -46,6 +46,7 @@ class Lane {
   }
 }
 
+/** Of this process: each finds out for itself, and says so in the ledger for `status`. */
 export class Gate {
   readonly cluster: string;
   readonly #lanes: Readonly<Record<QueueName, Lane>>;

@@ -10,6 +10,7 @@ interface Held {
   readonly abort: AbortController;
 }
 
+/** One timer for all runs: a lock a run would be a call a run. */
 export class Locks implements Disposable {
   readonly #ledger: Ledger;
   readonly #log: Log;
@@ -34,6 +35,7 @@ export class Locks implements Disposable {
     for (const held of this.#held) held.abort.abort();
   }
 
+  /** A third of the lock's time apart, so that one failed call loses nothing. */
   async #renew(): Promise<void> {
     try {
       for (const { subject, abort } of await this.#ledger.renew([...this.#held])) {

@@ -138,6 +138,7 @@ async function sweep({ ledger, log }: Workbench): Promise<void> {
   if (found.length > 0) log.swept({ subjects: found.length });
 }
 
+/** For people: the gate itself works without any of this. */
 function gateChanged({ cluster, state, reason }: Gate, { log, metrics, store, id, background }: Service): void {
   metrics.gateOpen.set({ cluster }, state === "open" ? 1 : state === "half-open" ? 0.5 : 0);
   if (state === "closed") log.gateClosed({ cluster, reason });

@@ -28,6 +28,7 @@ export function headersFor(user: string, names: readonly Name[]): [string, strin
   return headers;
 }
 
+/** A SelfSubjectReview's answer. 401 and 403 are answers too. */
 export interface Review {
   readonly status: number;
   readonly username: string;

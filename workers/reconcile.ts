@@ -2,10 +2,10 @@
 import { randomBytes } from "node:crypto";
 import type { Decision, Policy } from "../shared/decide/identity.ts";
 import { decide } from "../shared/decide/identity.ts";
-import { appliedFrom, memoryOf, ownOnly, rememberedObjects } from "../shared/decide/memory.ts";
+import { appliedFrom, holderOf, memoryOf, ownOnly, rememberedObjects } from "../shared/decide/memory.ts";
 import type { Wanted } from "../shared/decide/objects.ts";
 import type { Kind, Pass, Seen, Step } from "../shared/decide/plan.ts";
-import { holderOf, nextStep } from "../shared/decide/plan.ts";
+import { nextStep } from "../shared/decide/plan.ts";
 import type { Profile } from "../shared/decide/rules.ts";
 import { rulesFor, wholeWitness, witnessOf } from "../shared/decide/rules.ts";
 import { TerminalError, WaitError } from "../shared/jobs.ts";
@@ -23,6 +23,7 @@ import { whyNotReady } from "./ready.ts";
 const PASS_MS_MAX = 10_000;
 const PASSES_MAX = 4;
 
+/** One job's work on one subject: what it is told, and what it did so far. */
 export interface Run {
   readonly subject: Subject;
   readonly me: string;
@@ -38,6 +39,7 @@ export interface Run {
   before: Seen | undefined;
   readonly steps: string[];
 }
+/** What is the same for every run of a process. */
 export interface Settings {
   readonly ledger: Ledger;
   readonly policy: Policy;
@@ -46,6 +48,7 @@ export interface Settings {
   readonly readySettleMs: number;
   onWrite(cluster: string, kind: Kind, action: Step["do"]): void;
 }
+/** How a run ended without an error. `newer`, `lost`: somebody else goes on. */
 export type Outcome =
   | { readonly kind: "settled"; readonly result: Settlement["result"]; readonly reason: string; readonly changedAt: number }
   /** `pending` = parked. */
@@ -146,6 +149,7 @@ async function apply(run: Run, settings: Settings, { wanted, seen: first, state,
   }
 }
 
+/** What this pass may rely on from now on. */
 function note(run: Run, settings: Settings, state: Pass, step: Extract<Step, { kind: Kind }>): void {
   run.steps.push(`${step.do} ${step.kind}: ${step.reason}`);
   settings.onWrite(run.subject.cluster, step.kind, step.do);
@@ -177,6 +181,7 @@ async function prove(
   return { waits, applied: waits ? appliedFrom(wanted, seen, witness) : settled };
 }
 
+/** Nobody is left to act as: removed, waiting for a user, or refused. */
 async function settleAbsent(run: Run, settings: Settings, record: SubjectRecord, decision: Exclude<Decision, { kind: "present" }>): Promise<Outcome> {
   // Refused: the standing impersonator is gone; a person has to change the source.
   if (decision.kind === "refused") throw new TerminalError(decision.reason);
@@ -194,6 +199,7 @@ async function leaveAlone(
   throw new TerminalError(`foreign object: the ${kind} of this user's name belongs to somebody else; delete or rename it`);
 }
 
+/** The record learns what was seen; a newer fact makes it `newer`, and its own job goes on. */
 async function settle(run: Run, { ledger }: Settings, record: SubjectRecord, settlement: Settlement): Promise<Outcome> {
   const verdict = await ledger.settle(run.subject, run.me, record, settlement);
   if (verdict !== "ok") return { kind: verdict };

@@ -1,12 +1,14 @@
 // How a command answers: one JSON document on stdout and nothing else, or text for people.
 import { shown } from "../../shared/subject.ts";
 
+/** What a command found out. 3 = differences, or not as it should be. */
 export interface Answer {
   readonly json: unknown;
   readonly text: string;
   readonly exitCode: 0 | 1 | 3;
 }
 
+/** stdout gets the answer and nothing else; logs and errors go to stderr. */
 export function print({ json, text }: Answer, format: "text" | "json"): void {
   process.stdout.write(format === "json" ? `${JSON.stringify(json, undefined, 2)}\n` : text === "" ? "" : `${text}\n`);
 }

@@ -8,6 +8,7 @@ import { openStore } from "../../shared/run/redis.ts";
 import type { Answer } from "./output.ts";
 import { table } from "./output.ts";
 
+/** A cluster as the workers last saw it. `backlog`: subjects whose newest fact is not settled yet. */
 export interface ClusterRow {
   readonly cluster: string;
   readonly gate: "open" | "half-open" | "closed";
@@ -18,6 +19,7 @@ export interface ClusterRow {
 /** A worker that has not told of its gate for so long has nothing to tell. */
 const GATE_MS_MAX = 10 * 60_000;
 
+/** Reads the ledger; asks no cluster. */
 export async function status(config: Config, options: { cluster?: string; user?: string }): Promise<Answer> {
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const { subjects, clusters } = await statusRows(store, options);
@@ -34,6 +36,7 @@ export async function status(config: Config, options: { cluster?: string; user?:
   return { json: { subjects, clusters }, text, exitCode: 0 };
 }
 
+/** Every subject and cluster that the ledger knows, filtered and sorted. */
 export async function statusRows(
   { ledger }: Pick<Store, "ledger">,
   options: { cluster?: string; user?: string },

@@ -22,6 +22,7 @@ interface Check {
   readonly got: string;
   readonly ok: boolean;
 }
+/** One person on one cluster: what was asked, and what came back. */
 export interface Verified extends Subject {
   readonly ok: boolean;
   readonly checks: readonly Check[];
@@ -66,6 +67,7 @@ async function tokenOf(client: ClusterClient, account: V1ServiceAccount, signal:
   return name === undefined ? undefined : tokenIn(await getSecret(client, name, signal));
 }
 
+/** The questions themselves: as exactly the identity, then as everything that it must not be. */
 async function askAs(
   client: ClusterClient,
   token: string,

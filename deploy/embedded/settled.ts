@@ -7,6 +7,7 @@ import { statusRows } from "../commands/status.ts";
 
 const LOOK_MS = 100;
 const NAMED_MAX = 10;
+const REASON_LENGTH_MAX = 160;
 
 /** `subjects`: those that should exist; removed ones are counted apart. */
 export interface Summary {
@@ -29,7 +30,11 @@ export async function whenSettled(ledger: Ledger, clusters: readonly string[], {
     // In this order: a resync wakes its subjects before it says that it is done.
     const open = await notStanding(ledger, clusters);
     const { subjects } = await statusRows({ ledger }, {});
-    open.push(...subjects.filter(({ state }) => state === "pending").map((row) => `${subjectKey(row)} is pending${row.reason && ` (${row.reason})`}`));
+    open.push(
+      ...subjects
+        .filter(({ state }) => state === "pending")
+        .map((row) => `${subjectKey(row)} is pending${row.reason && ` (${row.reason.slice(0, REASON_LENGTH_MAX)})`}`),
+    );
     const ms = Math.round(performance.now() - began);
     if (open.length === 0) return sumUp(subjects, clusters.length, ms);
     if (ms > waitMs)

@@ -63,7 +63,7 @@ function runningLogin(known: Knowledge): LoginGrant | undefined {
 const isDropped = ({ login, now }: Knowledge): boolean => login?.drop !== undefined && login.drop <= now;
 
 /** Whether one of the candidates covers a user with these groups. */
-export function entitling(candidates: readonly Candidate[], groups: readonly string[]): boolean {
+function entitling(candidates: readonly Candidate[], groups: readonly string[]): boolean {
   return candidates.some((candidate) => "global" in candidate || groups.includes(candidate.group));
 }
 

@@ -1,11 +1,12 @@
 // What ledger and role remember of each other: the record's `applied` as objects and back, what a role tells a ledger that forgot, and whose the seen objects are. Pure.
-import type { V1ClusterRole, V1ObjectMeta } from "@kubernetes/client-node";
+import type { KubernetesObject, V1ClusterRole, V1ObjectMeta } from "@kubernetes/client-node";
 import type { Applied } from "../ledger/record.ts";
+import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, USER_ANNOTATION } from "../names.ts";
 import { canonical } from "../subject.ts";
 import type { Wanted } from "./objects.ts";
 import { accountFor, bindingFor, loginEndsDiffer, loginEndsOf, roleFor, secretFor } from "./objects.ts";
 import type { Kind, Seen } from "./plan.ts";
-import { holderOf } from "./plan.ts";
+import { ownerOf } from "./plan.ts";
 import type { Profile, Witness } from "./rules.ts";
 import { namesIn } from "./rules.ts";
 
@@ -81,4 +82,20 @@ export function ownOnly(
 
 function uidsOf(applied: Applied | undefined): ReadonlySet<string> {
   return new Set(applied ? [applied.role.uid, applied.accountUid, applied.bindingUid] : []);
+}
+
+/** Whose the objects under this subject's name are: ours, Rancher's (its label and none of our marks), or somebody else's. */
+export function holderOf(
+  object: KubernetesObject | undefined,
+  user: string,
+  install: string,
+  ownUids: ReadonlySet<string>,
+): "nobody" | "ours" | "rancher" | "foreign" {
+  if (!object) return "nobody";
+  const { annotations = {}, labels = {}, uid = "" } = object.metadata ?? {};
+  if (annotations[USER_ANNOTATION] === user && annotations[INSTALL_ANNOTATION] === install) return "ours";
+  const marked = Object.keys(annotations).some((key) => key.startsWith("understudy.io/"));
+  // A mark that was cut off by hand: known by the uid that we recorded, or by its owner.
+  if (ownUids.has(uid) || ownUids.has(ownerOf(object) ?? "")) return "ours";
+  return !marked && labels[IMPERSONATOR_LABEL] === "true" ? "rancher" : "foreign";
 }

@@ -29,6 +29,7 @@ export interface Wanted {
 }
 
 const labels = { [IMPERSONATOR_LABEL]: "true" };
+/** Whose and for whom: on each of the four objects. */
 const marks = (wanted: Wanted) => ({ [USER_ANNOTATION]: wanted.identity.user, [INSTALL_ANNOTATION]: wanted.install });
 const owner = (apiVersion: string, kind: string, meta: V1ObjectMeta): V1OwnerReference => ({ apiVersion, kind, name: meta.name!, uid: meta.uid! });
 
@@ -45,6 +46,7 @@ export function roleFor(wanted: Wanted, sealedBy?: string): V1ClusterRole {
   };
 }
 
+/** The ServiceAccount: may do nothing by itself, is mounted nowhere, and names the one Secret that counts. */
 export function accountFor(wanted: Wanted, role: V1ObjectMeta, secretName: string): V1ServiceAccount {
   return {
     apiVersion: "v1",
@@ -77,6 +79,7 @@ export function secretFor(wanted: Wanted, account: V1ObjectMeta, name: string): 
   };
 }
 
+/** The ClusterRoleBinding: the role of this name to the account of this name. */
 export function bindingFor(wanted: Wanted, role: V1ObjectMeta): V1ClusterRoleBinding {
   const name = nameOf(wanted.identity.user);
   return {
@@ -108,6 +111,7 @@ export function loginEndsDiffer(seenEnd: number, wanted: LoginGrant | undefined)
 
 type Difference = string | undefined;
 
+/** Anything by which the role would allow more or less than the identity, or be swept by somebody else. */
 export function roleDiffers(seen: V1ClusterRole, wanted: Wanted): Difference {
   if (seen.aggregationRule) return "an aggregationRule was added";
   if (!sameRules(seen.rules, rulesFor(wanted.identity, wanted.profile))) return "the rules are not the identity's";
@@ -126,6 +130,7 @@ export function secretDiffers(seen: V1Secret, wanted: Wanted, account: V1ObjectM
   return marksDiffer(seen.metadata, secretFor(wanted, account, "").metadata!, []);
 }
 
+/** The subjects; the roleRef cannot be changed and is looked at apart. */
 export function bindingDiffers(seen: V1ClusterRoleBinding, wanted: Wanted): Difference {
   const subjects = seen.subjects ?? [];
   const [subject] = subjects;

@@ -1,6 +1,6 @@
 // Wanted × seen → the next step towards equality, with its reason in words. Pure. Asked again after every step, so that what was written is what is seen.
 import type { KubernetesObject, V1ClusterRole, V1ClusterRoleBinding, V1ObjectMeta, V1Secret, V1ServiceAccount } from "@kubernetes/client-node";
-import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, USER_ANNOTATION, secretNameOf } from "../names.ts";
+import { secretNameOf } from "../names.ts";
 import type { Wanted } from "./objects.ts";
 import {
   SECRET_TYPE,
@@ -16,6 +16,7 @@ import {
   secretRefOf,
 } from "./objects.ts";
 
+/** In the order of set-up. */
 export const KINDS = ["ClusterRole", "ServiceAccount", "Secret", "ClusterRoleBinding"] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -42,6 +43,7 @@ export interface Pass {
   checked: boolean;
 }
 
+/** A write with its reason, or a question that has to be answered before the next one. */
 export type Step =
   | { readonly do: "create"; readonly kind: Kind; readonly object: KubernetesObject; readonly reason: string }
   /** `rotates`: the account names a new token Secret from here on. */
@@ -87,6 +89,7 @@ function leftovers({ role, binding, account, secrets }: Seen): Step | undefined 
   return stale && remove("Secret", stale.metadata!, reason);
 }
 
+/** The role, once even if equal after a take-over. */
 function roleStep(wanted: Wanted, { role }: Seen, pass: Pass): Step | undefined {
   if (!role) return { do: "create", kind: "ClusterRole", object: roleFor(wanted), reason: "it is missing" };
   const seal = pass.takeover && !pass.sealed;
@@ -96,6 +99,7 @@ function roleStep(wanted: Wanted, { role }: Seen, pass: Pass): Step | undefined 
   return { do: "change", kind: "ClusterRole", object: versioned(object, role.metadata!), reason: differs ?? "it is sealed against a run that may still write" };
 }
 
+/** The account, and with it the name of its Secret. */
 function accountStep(wanted: Wanted, { role, account }: Seen, pass: Pass): Step | undefined {
   const name = secretNameOf(wanted.identity.user, pass.nonce);
   const fresh = accountFor(wanted, role!.metadata!, name);
@@ -107,6 +111,7 @@ function accountStep(wanted: Wanted, { role, account }: Seen, pass: Pass): Step 
   return ref === undefined ? { ...step, rotates: true } : step;
 }
 
+/** Exactly one token Secret: the one that the account names. */
 function secretStep(wanted: Wanted, { role, account, secrets }: Seen, pass: Pass): Step | undefined {
   const ref = secretRefOf(account!)!;
   const named = secrets.find((secret) => secret.metadata!.name === ref);
@@ -136,6 +141,7 @@ function secretStep(wanted: Wanted, { role, account, secrets }: Seen, pass: Pass
   return { do: "change", kind: "Secret", object, reason: differs };
 }
 
+/** The write that completes, never on an older reading of the ledger than the role's own. */
 function bindingStep(wanted: Wanted, { role, binding }: Seen, pass: Pass): Step | undefined {
   const fresh = bindingFor(wanted, role!.metadata!);
   if (binding && !roleRefIsOwn(binding))
@@ -148,7 +154,8 @@ function bindingStep(wanted: Wanted, { role, binding }: Seen, pass: Pass): Step 
     : { do: "create", kind: "ClusterRoleBinding", object: fresh, reason: differs };
 }
 
-const ownerOf = (object: KubernetesObject): string | undefined => object.metadata?.ownerReferences?.[0]?.uid;
+/** The uid of the object that owns it. */
+export const ownerOf = (object: KubernetesObject): string | undefined => object.metadata?.ownerReferences?.[0]?.uid;
 
 function remove(kind: Kind, { name, uid }: V1ObjectMeta, reason: string): Extract<Step, { do: "delete" }> {
   return { do: "delete", kind, name: name!, uid: uid!, reason };
@@ -168,20 +175,4 @@ function overlaid(seen: V1ServiceAccount, fresh: V1ServiceAccount, secretName: s
   };
   metadata.annotations["rancher.io/service-account.secret-ref"] = `${fresh.metadata!.namespace}/${secretName}`;
   return versioned({ ...seen, ...fresh, metadata }, seen.metadata!);
-}
-
-/** Whose the objects under this subject's name are: ours, Rancher's (its label and none of our marks), or somebody else's. */
-export function holderOf(
-  object: KubernetesObject | undefined,
-  user: string,
-  install: string,
-  ownUids: ReadonlySet<string>,
-): "nobody" | "ours" | "rancher" | "foreign" {
-  if (!object) return "nobody";
-  const { annotations = {}, labels = {}, uid = "" } = object.metadata ?? {};
-  if (annotations[USER_ANNOTATION] === user && annotations[INSTALL_ANNOTATION] === install) return "ours";
-  const marked = Object.keys(annotations).some((key) => key.startsWith("understudy.io/"));
-  // A mark that was cut off by hand: known by the uid that we recorded, or by its owner.
-  if (ownUids.has(uid) || ownUids.has(ownerOf(object) ?? "")) return "ours";
-  return !marked && labels[IMPERSONATOR_LABEL] === "true" ? "rancher" : "foreign";
 }

@@ -15,6 +15,7 @@ const PAGE = 500;
 export const METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 export const METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
+/** Of one call. `signal` ends it early; a limit of ten seconds holds all the same. */
 export interface CallOptions {
   readonly query?: Readonly<Record<string, string | number | undefined>>;
   /** Sent as it is; already JSON. */
@@ -32,6 +33,7 @@ export interface List<T> {
 }
 type Headers = Record<string, string | string[]>;
 
+/** Opened once per kubeconfig and closed with it. Header values are UTF-8 bytes as latin1 strings, as undici wants them. */
 export class ClusterClient {
   readonly cluster: string;
   readonly server: string;
@@ -157,6 +159,7 @@ function search(query: CallOptions["query"] = {}): string {
   return pairs.length > 0 ? `?${pairs.join("&")}` : "";
 }
 
+/** A watch is one JSON object a line; a chunk may end anywhere. */
 async function* lines(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = "";

@@ -21,6 +21,7 @@ const EXTENSIONS = new Set(["", ".yaml", ".yml", ".json", ".kubeconfig", ".conf"
 /** Mounted Secrets and network folders do not always tell: look anyway. */
 const LOOK_MS = 5_000;
 
+/** A client lives as long as the text of its kubeconfig. */
 export class Clusters implements AsyncDisposable {
   readonly #folder: string;
   readonly #allow: readonly Allowance[];
@@ -77,6 +78,7 @@ export class Clusters implements AsyncDisposable {
     };
   }
 
+  /** One look at the folder. What is gone is closed last, so that its listeners can still ask it. */
   async #read(): Promise<void> {
     const files = (await readdir(this.#folder)).filter((file) => !file.startsWith(".") && EXTENSIONS.has(extname(file))).sort();
     const present = new Set<string>();
@@ -94,6 +96,7 @@ export class Clusters implements AsyncDisposable {
     }
   }
 
+  /** A broken file changes nothing: the old client goes on. */
   async #readFile(file: string, cluster: string): Promise<void> {
     try {
       if (!ClusterId.safeParse(cluster).success) throw new Error("its name is no cluster id: up to 63 lower case letters, digits, - or .");
@@ -114,6 +117,7 @@ export class Clusters implements AsyncDisposable {
     }
   }
 
+  /** Said once, not at every look. */
   #problem(file: string, problem: string): void {
     if (this.#problems.get(file) === problem) return;
     this.#problems.set(file, problem);

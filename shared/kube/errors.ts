@@ -79,4 +79,5 @@ export function meaningOf(error: ApiError, cluster: string): Error {
   return error;
 }
 
+/** For answers that are states of the world: 404 on a read, 409 on a create. */
 export const isStatus = (error: unknown, ...statuses: number[]): boolean => error instanceof ApiError && statuses.includes(error.status);

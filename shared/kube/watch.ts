@@ -53,6 +53,7 @@ export async function follow<T extends KubernetesObject>(client: ClusterClient, 
   }
 }
 
+/** What the server asked for, else twice as long each time, with jitter: a restarted API server must not meet everybody at once. */
 function waitAfter(error: unknown, failures: number): number {
   if (error instanceof ApiError && error.retryAfterMs !== undefined) return Math.min(error.retryAfterMs, WAIT_MS_MAX);
   if (error instanceof ApiError && error.status === 410) return 0;

@@ -19,8 +19,10 @@ export interface Waker {
   add(name: string, data: unknown, opts: JobsOptions): Promise<unknown>;
 }
 
+/** How long a lock holds without being renewed (ms); BullMQ's own job lock is as long. */
 export const LOCK_MS = 15_000;
 
+/** One shard. Every method is one script or one command: nothing here is atomic over two of them. */
 export class Ledger {
   readonly redis: Redis;
   readonly tag: string;
@@ -129,6 +131,7 @@ export class Ledger {
     return Boolean(owner) || result === "pending";
   }
 
+  /** A subject whose cluster is not configured here: says so, and waits for the cluster to appear. */
   async shelve(subject: Subject, reason: string): Promise<void> {
     await this.#run("shelve", [this.#rec(subject), this.#key("due")], [subjectKey(subject), reason]);
   }
@@ -171,6 +174,7 @@ export class Ledger {
   async versionFloor(): Promise<number> {
     return Number((await this.redis.get(this.#key("rv"))) ?? 0);
   }
+  /** After a restored management cluster was taken whole. */
   async lowerVersionFloor(rv: string): Promise<void> {
     await this.redis.set(this.#key("rv"), rv);
   }
@@ -183,6 +187,7 @@ export class Ledger {
     return userRecordOf(new Map(Object.entries(await this.redis.hgetall(this.#key("user", user)))));
   }
 
+  /** A look without the lock: for status and for answers, never to decide by. */
   async record(subject: Subject): Promise<SubjectRecord | undefined> {
     const fields = await this.redis.hgetall(this.#rec(subject));
     return Object.keys(fields).length === 0 ? undefined : recordOf(new Map(Object.entries(fields)));

@@ -3,7 +3,6 @@ import type { Knowledge } from "../decide/identity.ts";
 import type { Witness } from "../decide/rules.ts";
 import type { Candidate, Facts, Grant, Identity, LoginGrant, ProviderValues, Restored, UserObject, ValueKey } from "../subject.ts";
 
-export const RECORD_VERSION = "1";
 
 /** What the last pass wrote and saw, so that an unchanged subject needs no call. */
 export interface Applied {
@@ -19,6 +18,7 @@ export interface Applied {
   readonly witness?: Witness;
 }
 
+/** See the scripts for who writes what. Times in ms of redis TIME. */
 export interface SubjectRecord {
   readonly gen: number;
   readonly obs: number;
@@ -56,6 +56,7 @@ function live<T>(id: string, text: string): T[] {
   return json.startsWith("gone ") ? [] : [{ id, ...(JSON.parse(json) as T) }];
 }
 
+/** Reads every field that the scripts write; unknown ones are a newer version's. */
 export function recordOf(fields: ReadonlyMap<string, string>): SubjectRecord {
   const number = (name: string): number => Number(fields.get(name) ?? 0);
   const text = (name: string): string => fields.get(name) ?? "";
@@ -140,6 +141,7 @@ export interface Settlement {
   readonly applied: Applied | undefined;
   readonly next: number;
 }
+/** The answers of take.lua: `go` holds the lock from here on. */
 export type Taken =
   | { readonly answer: "busy" | "wait"; readonly waitMs: number }
   | { readonly answer: "done" | "version" }

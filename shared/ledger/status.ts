@@ -26,6 +26,7 @@ export function statusOf(subject: Subject, record: SubjectRecord, run: string): 
   };
 }
 
+/** What was settled counts only on the Redis that confirmed it. */
 function stateOf(record: SubjectRecord, settled: boolean): { state: State; reason: string } {
   const { result, reason } = record;
   if (result === "failed") return { state: "failed", reason };

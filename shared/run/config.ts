@@ -7,6 +7,7 @@ import { DEFAULT_DENY_PREFIXES } from "../subject.ts";
 const ALLOWANCES = ["exec", "authProvider", "files", "insecure", "proxy", "http"] as const;
 export type Allowance = (typeof ALLOWANCES)[number];
 
+/** All settings of all processes; each ignores what is not its own. Durations in ms, shares from 0 to 1. */
 export interface Config {
   readonly redisUrl: string | undefined;
   readonly redisPrefix: string;

@@ -5,7 +5,7 @@ import type { Listen } from "./config.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
-export const BODY_BYTES_MAX = 1024 * 1024;
+const BODY_BYTES_MAX = 1024 * 1024;
 
 /** An HTTP server that coerces nothing, drops nothing, and shows no error's insides. */
 export function openHttp(log: Log): FastifyInstance {

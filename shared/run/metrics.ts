@@ -7,6 +7,7 @@ export type Metrics = ReturnType<typeof openMetrics>;
 const RESULTS = ["ready", "unchanged", "pending", "waiting", "removed", "retry", "terminal", "released", "done", "busy", "lost", "newer", "refused"] as const;
 export type PassResult = (typeof RESULTS)[number];
 
+/** One registry per process. */
 export function openMetrics() {
   const registry = new Registry();
   const registers = [registry];

@@ -13,6 +13,7 @@ export const tagOf = (prefix: string): string => `{${prefix}:0}`;
 const KEPT = { removeOnComplete: { count: 1000, age: 86_400 }, removeOnFail: { count: 5000, age: 7 * 86_400 } } as const;
 
 type Options = Omit<RedisOptions, "replyMapping">;
+/** `unix://` is ours; the rest is ioredis' own URL. */
 function connect(url: string, options: Options): Redis {
   const socket = /^unix:\/\/(\/.*)$/.exec(url);
   return socket ? new Redis({ path: socket[1]!, ...options }) : new Redis(url, options);
@@ -50,6 +51,7 @@ export async function whenReady(redis: Redis, waitMs: number): Promise<void> {
   });
 }
 
+/** What a process holds of Redis, closed as one. */
 export interface Store extends AsyncDisposable {
   readonly redis: Redis;
   readonly queues: Readonly<Record<QueueName, Queue>>;

@@ -10,6 +10,7 @@ import { countJobs, openMetrics } from "./metrics.ts";
 import type { Store } from "./redis.ts";
 import { openStore, redisFacts } from "./redis.ts";
 
+/** The shared half of worker and producer. */
 export interface Service {
   readonly config: Config;
   readonly log: Log;

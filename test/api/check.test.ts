@@ -18,8 +18,10 @@ const NAMESPACE = "cattle-impersonation-system";
 const KEEP = ["get", "list", "watch", "create", "update", "delete"];
 const RBAC = "rbac.authorization.k8s.io";
 const EVERY_RIGHT = [
-  ...[...KEEP, "escalate", "bind"].map((verb) => `${verb} clusterroles.${RBAC}`), ...KEEP.map((verb) => `${verb} clusterrolebindings.${RBAC}`),
-  ...KEEP.map((verb) => `${verb} serviceaccounts in ${NAMESPACE}`), ...KEEP.map((verb) => `${verb} secrets in ${NAMESPACE}`),
+  ...[...KEEP, "escalate", "bind"].map((verb) => `${verb} clusterroles.${RBAC}`),
+  ...KEEP.map((verb) => `${verb} clusterrolebindings.${RBAC}`),
+  ...KEEP.map((verb) => `${verb} serviceaccounts in ${NAMESPACE}`),
+  ...KEEP.map((verb) => `${verb} secrets in ${NAMESPACE}`),
 ];
 const SOURCES = ["clusterroletemplatebindings", "projectroletemplatebindings", "globalrolebindings", "users", "userattributes"];
 
@@ -32,9 +34,15 @@ cleanup.defer(() => redis.stop());
 
 interface Checked {
   readonly ok: boolean;
-  readonly redis: { readonly reachable: boolean; readonly persistence: boolean | null } & Readonly<Record<"version" | "evictionPolicy" | "runId", string | null>>;
+  readonly redis: Readonly<Record<"version" | "evictionPolicy" | "runId", string | null> & Record<"reachable" | "persistence", boolean | null>>;
   readonly sources: readonly { readonly kind: string; readonly listable: boolean; readonly reason: string }[];
-  readonly clusters: readonly { readonly cluster: string; readonly reachable: boolean; readonly version: string | null; readonly fence: string; readonly missing: readonly string[] }[];
+  readonly clusters: readonly {
+    readonly cluster: string;
+    readonly reachable: boolean;
+    readonly version: string | null;
+    readonly fence: string;
+    readonly missing: readonly string[];
+  }[];
   readonly problems: readonly string[];
   readonly warnings: readonly string[];
 }
@@ -44,7 +52,11 @@ interface Run extends Checked {
 }
 let runs = 0;
 /** `check` in a folder of its own, with these kubeconfigs in UNDERSTUDY_CLUSTERS_DIR. */
-async function check(kubeconfigs: Readonly<Record<string, string>> | undefined, settings: Readonly<Record<string, string>> = {}, output = "json"): Promise<Run> {
+async function check(
+  kubeconfigs: Readonly<Record<string, string>> | undefined,
+  settings: Readonly<Record<string, string>> = {},
+  output = "json",
+): Promise<Run> {
   const cwd = join(folder, `run-${++runs}`);
   await mkdir(join(cwd, "clusters"), { recursive: true });
   for (const [file, content] of Object.entries(kubeconfigs ?? {})) await writeFile(join(cwd, "clusters", file), content);
@@ -75,7 +87,12 @@ async function accountWith(name: string, rules: readonly Rule[]): Promise<string
   const last = rules.at(-1);
   const resourceAttributes = { group: last?.apiGroups[0] ?? "", resource: last?.resources[0] ?? "", verb: last?.verbs[0] ?? "" };
   await waitUntil(`${name} is in force`, async () => {
-    const review = await server.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", { spec: { resourceAttributes } }, { authorization: `Bearer ${token}` });
+    const review = await server.call(
+      "POST",
+      "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+      { spec: { resourceAttributes } },
+      { authorization: `Bearer ${token}` },
+    );
     return review.status === 201 && (last === undefined || review.body.status.allowed === true);
   });
   return kubeconfigText(server.url, server.ca, token);
@@ -83,12 +100,26 @@ async function accountWith(name: string, rules: readonly Rule[]): Promise<string
 const nobody = await accountWith("nobody", []);
 
 test("a namespace that is missing is told apart: one that the account may not make, may make, or cannot see", async () => {
-  const rights: Rule[] = [{ apiGroups: [RBAC], resources: ["clusterroles", "clusterrolebindings"], verbs: [...KEEP, "escalate", "bind"] }, { apiGroups: [""], resources: ["serviceaccounts", "secrets"], verbs: KEEP }];
+  const rights: Rule[] = [
+    { apiGroups: [RBAC], resources: ["clusterroles", "clusterrolebindings"], verbs: [...KEEP, "escalate", "bind"] },
+    { apiGroups: [""], resources: ["serviceaccounts", "secrets"], verbs: KEEP },
+  ];
   const seeing = await accountWith("seeing", [...rights, { apiGroups: [""], resources: ["namespaces"], verbs: ["get"] }]);
   const making = await accountWith("making", [...rights, { apiGroups: [""], resources: ["namespaces"], verbs: ["create"] }]);
-  const { code, clusters, problems, warnings } = await check({ "c-blind.yaml": await accountWith("blind", rights), "c-making.yaml": making, "c-seeing.yaml": seeing });
+  const { code, clusters, problems, warnings } = await check({
+    "c-blind.yaml": await accountWith("blind", rights),
+    "c-making.yaml": making,
+    "c-seeing.yaml": seeing,
+  });
   assert.equal(code, 1);
-  assert.deepEqual(clusters.map(({ cluster, missing }) => [cluster, missing]), [["c-blind", []], ["c-making", []], ["c-seeing", ["create namespaces"]]]);
+  assert.deepEqual(
+    clusters.map(({ cluster, missing }) => [cluster, missing]),
+    [
+      ["c-blind", []],
+      ["c-making", []],
+      ["c-seeing", ["create namespaces"]],
+    ],
+  );
   assert.deepEqual(problems, [`cluster c-seeing: namespace ${NAMESPACE} is not there and its account may not make it: kubectl create namespace ${NAMESPACE}`]);
   assert.deepEqual(warnings, [`cluster c-blind: its account can neither see nor make namespace ${NAMESPACE}; see that it is there`]);
 });
@@ -100,17 +131,28 @@ test("with the least-privilege account of a worker all is right, and check itsel
   const { version, runId } = checked.redis;
   assert.match(`${version} ${runId}`, /^\d+\.\d+\.\d+ [0-9a-f]{40}$/);
   assert.deepEqual(checked, {
-    ok: true, redis: { reachable: true, version, evictionPolicy: "noeviction", persistence: true, runId }, sources: [],
-    clusters: [{ cluster: "c-amber", reachable: true, version: "v1.36.3", fence: "off", missing: [] }], problems: [], warnings: [],
+    ok: true,
+    redis: { reachable: true, version, evictionPolicy: "noeviction", persistence: true, runId },
+    sources: [],
+    clusters: [{ cluster: "c-amber", reachable: true, version: "v1.36.3", fence: "off", missing: [] }],
+    problems: [],
+    warnings: [],
   });
-  const audit = (await readFile(server.auditLog, "utf8")).split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as { userAgent?: string; verb: string; objectRef?: { resource: string } });
+  const audit = (await readFile(server.auditLog, "utf8"))
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as { userAgent?: string; verb: string; objectRef?: { resource: string } });
   const ours = audit.filter(({ userAgent }) => /^understudy\/\S+ check$/.test(userAgent ?? ""));
   assert.ok(ours.length > EVERY_RIGHT.length);
   for (const { verb, objectRef } of ours) assert.ok(verb === "get" || objectRef?.resource === "selfsubjectaccessreviews", `${verb} ${objectRef?.resource}`);
 });
 
 test("each right that an account lacks is named, grouped into one next move for each kind", async () => {
-  const short = await accountWith("short", [{ apiGroups: [RBAC], resources: ["clusterroles"], verbs: KEEP }, { apiGroups: [RBAC], resources: ["clusterrolebindings"], verbs: KEEP }, { apiGroups: [""], resources: ["serviceaccounts", "secrets", "namespaces"], verbs: ["get"] }]);
+  const short = await accountWith("short", [
+    { apiGroups: [RBAC], resources: ["clusterroles"], verbs: KEEP },
+    { apiGroups: [RBAC], resources: ["clusterrolebindings"], verbs: KEEP },
+    { apiGroups: [""], resources: ["serviceaccounts", "secrets", "namespaces"], verbs: ["get"] },
+  ]);
   const { code, ok, clusters, problems } = await check({ "c-nobody.yaml": nobody, "c-short.yaml": short });
   assert.deepEqual([code, ok], [1, false]);
   assert.deepEqual(clusters[0], { cluster: "c-nobody", reachable: true, version: "v1.36.3", fence: "off", missing: EVERY_RIGHT });
@@ -123,25 +165,51 @@ test("each right that an account lacks is named, grouped into one next move for 
 
 test("the fence counts as on only where its binding can be read", async () => {
   const path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
-  const made = await server.call("POST", path, { metadata: { name: "understudy-worker-fence" }, spec: { policyName: "understudy-worker-fence", validationActions: ["Deny"] } });
+  const made = await server.call("POST", path, {
+    metadata: { name: "understudy-worker-fence" },
+    spec: { policyName: "understudy-worker-fence", validationActions: ["Deny"] },
+  });
   assert.equal(made.status, 201);
   const { clusters } = await check({ "c-admin.yaml": server.kubeconfig, "c-worker.yaml": await server.workerKubeconfig() });
   await server.call("DELETE", `${path}/understudy-worker-fence`);
-  assert.deepEqual(clusters.map(({ cluster, fence }) => [cluster, fence]), [["c-admin", "on"], ["c-worker", "off"]]);
+  assert.deepEqual(
+    clusters.map(({ cluster, fence }) => [cluster, fence]),
+    [
+      ["c-admin", "on"],
+      ["c-worker", "off"],
+    ],
+  );
 });
 
 test("a cluster that does not let itself be asked is a problem with a next move, and hides none of the others", async () => {
   const worker = await server.workerKubeconfig();
   const host = new URL(server.url).host;
   const { code, clusters, problems, stdout } = await check({
-    "c-amber.yaml": worker, "c-gone.yaml": kubeconfigText("https://127.0.0.1:1", server.ca, "some-token"), "c-stale.yaml": kubeconfigText(server.url, server.ca, "token-that-nobody-knows"),
-    "c-untrusted.yaml": worker.replace(/\n *certificate-authority-data: .*/, ""), "c-junk.yaml": "clusters: [", "c-plugin.yaml": worker.replace(/token: .*/, "exec: {apiVersion: client.authentication.k8s.io/v1, command: make-token, interactiveMode: Never}"), "Not_An_Id.yaml": worker,
+    "c-amber.yaml": worker,
+    "c-gone.yaml": kubeconfigText("https://127.0.0.1:1", server.ca, "some-token"),
+    "c-stale.yaml": kubeconfigText(server.url, server.ca, "token-that-nobody-knows"),
+    "c-untrusted.yaml": worker.replace(/\n *certificate-authority-data: .*/, ""),
+    "c-junk.yaml": "clusters: [",
+    "c-plugin.yaml": worker.replace(/token: .*/, "exec: {apiVersion: client.authentication.k8s.io/v1, command: make-token, interactiveMode: Never}"),
+    "Not_An_Id.yaml": worker,
   });
   assert.equal(code, 1);
-  assert.deepEqual(clusters.map(({ cluster, reachable, version }) => [cluster, reachable, version]), [["c-amber", true, "v1.36.3"], ["c-gone", false, null], ["c-stale", false, null], ["c-untrusted", false, null]]);
+  assert.deepEqual(
+    clusters.map(({ cluster, reachable, version }) => [cluster, reachable, version]),
+    [
+      ["c-amber", true, "v1.36.3"],
+      ["c-gone", false, null],
+      ["c-stale", false, null],
+      ["c-untrusted", false, null],
+    ],
+  );
   const expected = [
-    /^kubeconfig Not_An_Id\.yaml: its name is no cluster id/, /^kubeconfig c-junk\.yaml: it cannot be read as a kubeconfig/, /^kubeconfig c-plugin\.yaml: an exec plugin is refused .*UNDERSTUDY_KUBECONFIG_ALLOW=exec/,
-    /^cluster c-gone: no answer from 127\.0\.0\.1:1 \(ECONNREFUSED\); see that it is up/, new RegExp(`^cluster c-stale: ${host} refuses the credentials of its kubeconfig \\(401\\)`), /^cluster c-untrusted: .* certificate that is not trusted/,
+    /^kubeconfig Not_An_Id\.yaml: its name is no cluster id/,
+    /^kubeconfig c-junk\.yaml: it cannot be read as a kubeconfig/,
+    /^kubeconfig c-plugin\.yaml: an exec plugin is refused .*UNDERSTUDY_KUBECONFIG_ALLOW=exec/,
+    /^cluster c-gone: no answer from 127\.0\.0\.1:1 \(ECONNREFUSED\); see that it is up/,
+    new RegExp(`^cluster c-stale: ${host} refuses the credentials of its kubeconfig \\(401\\)`),
+    /^cluster c-untrusted: .* certificate that is not trusted/,
   ];
   assert.equal(problems.length, expected.length, problems.join("\n"));
   for (const [at, pattern] of expected.entries()) assert.match(problems[at]!, pattern);
@@ -152,12 +220,24 @@ test("the management cluster's kinds are listed one by one, and what to grant is
   const worker = { "c-amber.yaml": await server.workerKubeconfig() };
   const good = await check(worker, await management(server.kubeconfig));
   assert.equal(good.code, 0, good.problems.join("\n"));
-  assert.deepEqual(good.sources, SOURCES.map((kind) => ({ kind, listable: true, reason: "" })));
+  assert.deepEqual(
+    good.sources,
+    SOURCES.map((kind) => ({ kind, listable: true, reason: "" })),
+  );
   const bad = await check(worker, await management(nobody));
   assert.equal(bad.code, 1);
-  assert.deepEqual(bad.sources, SOURCES.map((kind) => ({ kind, listable: false, reason: "403 Forbidden" })));
-  assert.deepEqual(bad.problems, SOURCES.map((kind) => `management cluster: grant the account of UNDERSTUDY_MANAGEMENT_KUBECONFIG list and watch on ${kind}.management.cattle.io`));
-  const lister = await check(worker, await management(await accountWith("lister", [{ apiGroups: ["management.cattle.io"], resources: SOURCES, verbs: ["list"] }])));
+  assert.deepEqual(
+    bad.sources,
+    SOURCES.map((kind) => ({ kind, listable: false, reason: "403 Forbidden" })),
+  );
+  assert.deepEqual(
+    bad.problems,
+    SOURCES.map((kind) => `management cluster: grant the account of UNDERSTUDY_MANAGEMENT_KUBECONFIG list and watch on ${kind}.management.cattle.io`),
+  );
+  const lister = await check(
+    worker,
+    await management(await accountWith("lister", [{ apiGroups: ["management.cattle.io"], resources: SOURCES, verbs: ["list"] }])),
+  );
   assert.deepEqual([lister.code, lister.sources[0], lister.problems.length], [1, { kind: SOURCES[0], listable: true, reason: "it may not be watched" }, 5]);
 });
 
@@ -166,14 +246,23 @@ test("a management cluster that is away, is another kind of cluster, or has no k
   await using _ = { [Symbol.asyncDispose]: () => proxy.stop() };
   proxy.setRule(({ path }) => (path.endsWith("/userattributes") ? { answer: 404 } : path.endsWith("/users") ? { answer: 200, body: "<html>" } : undefined));
   const other = await check({}, await management(kubeconfigText(proxy.url, server.ca, server.adminToken)));
-  assert.deepEqual(other.sources.map(({ listable }) => listable), [true, true, true, false, false]);
-  assert.match(other.problems.join("\n"), /^management cluster: what answers at \S+ is no Kubernetes API server.*\nmanagement cluster: it has no userattributes\.management\.cattle\.io; .*$/);
-  assert.match(other.warnings.join("\n"), /holds no kubeconfig/);
+  assert.deepEqual(
+    other.sources.map(({ listable }) => listable),
+    [true, true, true, false, false],
+  );
+  assert.match(
+    other.problems.join("\n"),
+    /^management cluster: what answers at \S+ is no Kubernetes API server.*\nmanagement cluster: it has no userattributes\.management\.cattle\.io; .*$/,
+  );
+  assert.ok(!other.stdout.includes("html"), "an answer that is not understood may hold anything");
   const away = await check({}, await management(kubeconfigText("https://127.0.0.1:1", server.ca, "x")));
   assert.equal(away.problems.length, 1, "said once, not for each kind");
   assert.match(away.problems[0]!, /^management cluster: no answer from 127\.0\.0\.1:1/);
   const none = await check({}, { UNDERSTUDY_MANAGEMENT_KUBECONFIG: join(folder, "nowhere.yaml") });
-  assert.deepEqual(none.sources.map(({ listable }) => listable), SOURCES.map(() => false));
+  assert.deepEqual(
+    none.sources.map(({ listable }) => listable),
+    SOURCES.map(() => false),
+  );
   assert.match(none.problems.join("\n"), /^UNDERSTUDY_MANAGEMENT_KUBECONFIG \(.*nowhere\.yaml\): ENOENT/);
 });
 
@@ -204,5 +293,8 @@ test("without settings it says what to set, and people get short lines that end 
   assert.match(stdout, /\n2 problems, 0 warnings\n$/);
   const good = await check({ "c-amber.yaml": await server.workerKubeconfig() }, await management(server.kubeconfig), "text");
   assert.equal(good.code, 0);
-  assert.match(good.stdout, /^redis +\d+\.\d+\.\d+ +noeviction, kept over a restart\n(source +\w+ +listable\n){5}cluster +c-amber +v1\.36\.3, every right, fence off\n\n0 problems, 0 warnings\n$/m);
+  assert.match(
+    good.stdout,
+    /^redis +\d+\.\d+\.\d+ +noeviction, kept over a restart\n(source +\w+ +listable\n){5}cluster +c-amber +v1\.36\.3, every right, fence off\n\n0 problems, 0 warnings\n$/m,
+  );
 });

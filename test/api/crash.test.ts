@@ -30,170 +30,172 @@ const SET_UP = [
 const REMOVAL = ["DELETE ClusterRole", "DELETE ClusterRoleBinding", "DELETE Secret", "DELETE ServiceAccount"] as const;
 const CHANGE = ["PUT ClusterRole", "POST Review"] as const;
 
-describe("a worker that is killed", { concurrency: true, timeout: 300_000 }, () => {
-  let trapped: TrappedHouse;
-  let server: ApiServer;
-  let killedAt = 0;
-  const together = new Together();
-  const scene = (name: string, act: () => Promise<void>): void => void test(name, together.taking(act));
+let trapped: TrappedHouse;
+let server: ApiServer;
+let killedAt = 0;
+const together = new Together();
+const scenes: [name: string, act: () => Promise<void>][] = [];
+const scene = (name: string, act: () => Promise<void>): void => void scenes.push([name, act]);
 
+const arranged = (): Promise<void> => together.step("arranged", () => trapped.house.cluster(R).pauseControllerManager());
+/** Every scene has its call held; then all workers are killed, and two others start. Returns who had sent the call. */
+const killed = async (trap: Trap): Promise<string> => {
+  const agent = await trap.caught();
+  await together.step("killed", async () => {
+    const victims = trapped.house.workers;
+    assert.ok(victims.includes(processOf(trapped.house, agent)));
+    await Promise.all(victims.map((victim) => victim.stop("SIGKILL")));
+    killedAt = performance.now();
+    await Promise.all([trapped.house.start("worker"), trapped.house.start("worker")]);
+  });
+  return agent;
+};
+/** All scenes but one are over. */
+const righted = (): Promise<void> => together.step("righted");
+const bound = async (user: string, cluster = C): Promise<void> => {
+  await putUser(trapped.house.management!, user);
+  await putCrtb(trapped.house.management!, cluster, user, { userName: user });
+};
+const isRight = async (user: string, groups?: readonly string[]): Promise<void> => {
+  const extras = { principalid: [`local://${user}`], username: [user] };
+  await assertActsAsExactly(server, { user, ...(groups ? { groups } : { extras }) });
+  await onlySecretOf(server, user);
+};
+
+for (const when of ["before", "after"] as const) {
+  for (const [n, call] of SET_UP.entries()) {
+    scene(`in a set-up, ${when} ${call}: others finish it`, async () => {
+      const user = `u-set-up-${n}-${when}`;
+      const trap = trapped.at(C).hold(user, call, when);
+      await arranged();
+      await bound(user);
+      const dead = await killed(trap);
+      await settledAs(trapped.house, C, user, "ready");
+      await isRight(user);
+      const calls = (await callsOf(server, [user])).get(user)!;
+      assert.equal(writesIn(calls).filter((write) => write === "create secrets").length, 1, "one Secret ever");
+      trap.release();
+      if (when === "before") await assertLateIsHarmless(user, dead, call);
+      await righted();
+    });
+  }
+  for (const [n, call] of REMOVAL.entries()) {
+    scene(`in a removal, ${when} ${call}: others finish it`, async () => {
+      const user = `u-removal-${n}-${when}`;
+      const other = trapped.house.cluster(R);
+      await bound(user, R);
+      await settledAs(trapped.house, R, user, "ready");
+      const token = await tokenOf(other, user);
+      await arranged();
+      const trap = trapped.at(R).hold(user, call, when);
+      await deleteCrtb(trapped.house.management!, R, user);
+      const dead = await killed(trap);
+      await settledAs(trapped.house, R, user, "removed");
+      await assertGone(other, user);
+      trap.release();
+      if (when === "before") assert.equal((await landed(other, user, dead, call)).code, 404);
+      await assertGone(other, user);
+      assert.notEqual((await actAs(other, token, { user })).status, 201);
+      await righted();
+    });
+  }
+  for (const [n, call] of CHANGE.entries()) {
+    scene(`in a change, ${when} ${call}: others finish it`, async () => {
+      const user = `u-change-${n}-${when}`;
+      await bound(user);
+      await logIn(trapped.house, user, C, ["github_org://old"]);
+      await settledAs(trapped.house, C, user, "ready");
+      await isRight(user, ["github_org://old"]);
+      await arranged();
+      const trap = trapped.at(C).hold(user, call, when);
+      await logIn(trapped.house, user, C, ["github_org://new"]);
+      const dead = await killed(trap);
+      await settledAs(trapped.house, C, user, "ready");
+      await isRight(user, ["github_org://new"]);
+      trap.release();
+      if (when === "before" && call === "PUT ClusterRole") assert.equal((await landed(server, user, dead, call)).code, 409, "sealed");
+      await isRight(user, ["github_org://new"]);
+      await righted();
+    });
+  }
+}
+
+scene("Q6 a job of another kind takes over as soon as the dead worker's lock expires", async () => {
+  const user = "u-q6";
+  const trap = trapped.at(C).hold(user, "POST ServiceAccount");
+  await arranged();
+  await bound(user);
+  await killed(trap);
+  await logIn(trapped.house, user, C);
+  await settledAs(trapped.house, C, user, "ready");
+  const ms = performance.now() - killedAt;
+  assert.ok(ms < LOCK_MS + 5_000, `ready ${ms} ms after the kill`);
+  await isRight(user);
+  await righted();
+});
+
+scene("Q16 a job that stalls twice goes on a third time", async () => {
+  const { house } = trapped;
+  const user = "u-q16";
+  const traps = trapped.at(C);
+  const first = traps.hold(user, "POST ClusterRole");
+  await arranged();
+  await bound(user);
+  await killed(first);
+  // Conflicts keep the job where it is until the others are done.
+  const end = traps.give(user, "POST ClusterRole", () => ({ answer: 409 }));
+  await righted();
+  const second = traps.hold(user, "POST ClusterRole");
+  end();
+  const agent = await second.caught(TAKE_OVER_MS);
+  await processOf(house, agent).stop("SIGKILL");
+  await settledAs(house, C, user, "ready");
+  await isRight(user);
+  await using stack = new AsyncDisposableStack();
+  const redis = stack.adopt(new Redis(house.redis.socket, { maxRetriesPerRequest: null }), (client) => client.disconnect());
+  const queue = stack.adopt(new Queue("binding", { connection: redis, prefix: tagOf("understudy") }), (opened) => opened.close());
+  const name = `${C}/${user}`;
+  const job = await waitUntil(
+    "its job is complete",
+    async () => (await queue.getJobs(["completed"])).find((one) => one.name === name && one.stalledCounter >= 2),
+    { deadlineMs: TAKE_OVER_MS },
+  );
+  assert.equal(job.data.user, user);
+  assert.deepEqual(await queue.getJobs(["failed"]), []);
+});
+
+const RESOURCES: Readonly<Record<string, string>> = {
+  ClusterRole: "clusterroles",
+  ClusterRoleBinding: "clusterrolebindings",
+  ServiceAccount: "serviceaccounts",
+  Secret: "secrets",
+};
+const VERBS: Readonly<Record<string, string>> = { POST: "create", PUT: "update", DELETE: "delete" };
+/** The dead worker's call has reached the API server in the end. */
+const landed = (at: ApiServer, user: string, dead: string, call: CallName) => {
+  const [method, kind] = call.split(" ") as [string, string];
+  return answered(at, user, dead, VERBS[method]!, RESOURCES[kind]!);
+};
+/** What the dead worker had sent lands when all is right, and all stays right. */
+const assertLateIsHarmless = async (user: string, dead: string, call: CallName): Promise<void> => {
+  if (!call.startsWith("POST") || call === "POST Review") return;
+  const { code } = await landed(server, user, dead, call);
+  if (call === "POST Secret") {
+    // Its name is no longer the account's: whoever looks next removes it.
+    assert.equal(code, 201);
+    await told(trapped.house, C, user, async () => assert.equal((await trapped.house.command(["enqueue", "--cluster", C, "--user", user])).code, 0));
+    await settledAs(trapped.house, C, user, "ready");
+  } else {
+    assert.equal(code, 409);
+  }
+  await isRight(user);
+};
+
+describe("a worker that is killed", { concurrency: true, timeout: 300_000 }, () => {
   before(async () => {
     trapped = await openTrappedHouse({ clusters: [C, R], workers: 2, settings: { UNDERSTUDY_CONCURRENCY: "64" } });
     server = trapped.house.cluster(C);
   });
   after(() => trapped[Symbol.asyncDispose]());
-
-  const arranged = (): Promise<void> => together.step("arranged", () => trapped.house.cluster(R).pauseControllerManager());
-  /** Every scene has its call held; then all workers are killed, and two others start. Returns who had sent the call. */
-  const killed = async (trap: Trap): Promise<string> => {
-    const agent = await trap.caught();
-    await together.step("killed", async () => {
-      const victims = trapped.house.workers;
-      assert.ok(victims.includes(processOf(trapped.house, agent)));
-      await Promise.all(victims.map((victim) => victim.stop("SIGKILL")));
-      killedAt = performance.now();
-      await Promise.all([trapped.house.start("worker"), trapped.house.start("worker")]);
-    });
-    return agent;
-  };
-  /** All scenes but one are over. */
-  const righted = (): Promise<void> => together.step("righted");
-  const bound = async (user: string, cluster = C): Promise<void> => {
-    await putUser(trapped.house.management!, user);
-    await putCrtb(trapped.house.management!, cluster, user, { userName: user });
-  };
-  const isRight = async (user: string, groups?: readonly string[]): Promise<void> => {
-    const extras = { principalid: [`local://${user}`], username: [user] };
-    await assertActsAsExactly(server, { user, ...(groups ? { groups } : { extras }) });
-    await onlySecretOf(server, user);
-  };
-
-  for (const when of ["before", "after"] as const) {
-    for (const [n, call] of SET_UP.entries()) {
-      scene(`in a set-up, ${when} ${call}: others finish it`, async () => {
-        const user = `u-set-up-${n}-${when}`;
-        const trap = trapped.at(C).hold(user, call, when);
-        await arranged();
-        await bound(user);
-        const dead = await killed(trap);
-        await settledAs(trapped.house, C, user, "ready");
-        await isRight(user);
-        const calls = (await callsOf(server, [user])).get(user)!;
-        assert.equal(writesIn(calls).filter((write) => write === "create secrets").length, 1, "one Secret ever");
-        trap.release();
-        if (when === "before") await assertLateIsHarmless(user, dead, call);
-        await righted();
-      });
-    }
-    for (const [n, call] of REMOVAL.entries()) {
-      scene(`in a removal, ${when} ${call}: others finish it`, async () => {
-        const user = `u-removal-${n}-${when}`;
-        const other = trapped.house.cluster(R);
-        await bound(user, R);
-        await settledAs(trapped.house, R, user, "ready");
-        const token = await tokenOf(other, user);
-        await arranged();
-        const trap = trapped.at(R).hold(user, call, when);
-        await deleteCrtb(trapped.house.management!, R, user);
-        const dead = await killed(trap);
-        await settledAs(trapped.house, R, user, "removed");
-        await assertGone(other, user);
-        trap.release();
-        if (when === "before") assert.equal((await landed(other, user, dead, call)).code, 404);
-        await assertGone(other, user);
-        assert.notEqual((await actAs(other, token, { user })).status, 201);
-        await righted();
-      });
-    }
-    for (const [n, call] of CHANGE.entries()) {
-      scene(`in a change, ${when} ${call}: others finish it`, async () => {
-        const user = `u-change-${n}-${when}`;
-        await bound(user);
-        await logIn(trapped.house, user, C, ["github_org://old"]);
-        await settledAs(trapped.house, C, user, "ready");
-        await isRight(user, ["github_org://old"]);
-        await arranged();
-        const trap = trapped.at(C).hold(user, call, when);
-        await logIn(trapped.house, user, C, ["github_org://new"]);
-        const dead = await killed(trap);
-        await settledAs(trapped.house, C, user, "ready");
-        await isRight(user, ["github_org://new"]);
-        trap.release();
-        if (when === "before" && call === "PUT ClusterRole") assert.equal((await landed(server, user, dead, call)).code, 409, "sealed");
-        await isRight(user, ["github_org://new"]);
-        await righted();
-      });
-    }
-  }
-
-  scene("Q6 a job of another kind takes over as soon as the dead worker's lock expires", async () => {
-    const user = "u-q6";
-    const trap = trapped.at(C).hold(user, "POST ServiceAccount");
-    await arranged();
-    await bound(user);
-    await killed(trap);
-    await logIn(trapped.house, user, C);
-    await settledAs(trapped.house, C, user, "ready");
-    const ms = performance.now() - killedAt;
-    assert.ok(ms < LOCK_MS + 5_000, `ready ${ms} ms after the kill`);
-    await isRight(user);
-    await righted();
-  });
-
-  scene("Q16 a job that stalls twice goes on a third time", async () => {
-    const { house } = trapped;
-    const user = "u-q16";
-    const traps = trapped.at(C);
-    const first = traps.hold(user, "POST ClusterRole");
-    await arranged();
-    await bound(user);
-    await killed(first);
-    // Conflicts keep the job where it is until the others are done.
-    const end = traps.give(user, "POST ClusterRole", () => ({ answer: 409 }));
-    await righted();
-    const second = traps.hold(user, "POST ClusterRole");
-    end();
-    const agent = await second.caught(TAKE_OVER_MS);
-    await processOf(house, agent).stop("SIGKILL");
-    await settledAs(house, C, user, "ready");
-    await isRight(user);
-    await using stack = new AsyncDisposableStack();
-    const redis = stack.adopt(new Redis(house.redis.socket, { maxRetriesPerRequest: null }), (client) => client.disconnect());
-    const queue = stack.adopt(new Queue("binding", { connection: redis, prefix: tagOf("understudy") }), (opened) => opened.close());
-    const name = `${C}/${user}`;
-    const job = await waitUntil(
-      "its job is complete",
-      async () => (await queue.getJobs(["completed"])).find((one) => one.name === name && one.stalledCounter >= 2),
-      { deadlineMs: TAKE_OVER_MS },
-    );
-    assert.equal(job.data.user, user);
-    assert.deepEqual(await queue.getJobs(["failed"]), []);
-  });
-
-  const RESOURCES: Readonly<Record<string, string>> = {
-    ClusterRole: "clusterroles",
-    ClusterRoleBinding: "clusterrolebindings",
-    ServiceAccount: "serviceaccounts",
-    Secret: "secrets",
-  };
-  const VERBS: Readonly<Record<string, string>> = { POST: "create", PUT: "update", DELETE: "delete" };
-  /** The dead worker's call has reached the API server in the end. */
-  const landed = (at: ApiServer, user: string, dead: string, call: CallName) => {
-    const [method, kind] = call.split(" ") as [string, string];
-    return answered(at, user, dead, VERBS[method]!, RESOURCES[kind]!);
-  };
-  /** What the dead worker had sent lands when all is right, and all stays right. */
-  const assertLateIsHarmless = async (user: string, dead: string, call: CallName): Promise<void> => {
-    if (!call.startsWith("POST") || call === "POST Review") return;
-    const { code } = await landed(server, user, dead, call);
-    if (call === "POST Secret") {
-      // Its name is no longer the account's: whoever looks next removes it.
-      assert.equal(code, 201);
-      await told(trapped.house, C, user, async () => assert.equal((await trapped.house.command(["enqueue", "--cluster", C, "--user", user])).code, 0));
-      await settledAs(trapped.house, C, user, "ready");
-    } else {
-      assert.equal(code, 409);
-    }
-    await isRight(user);
-  };
+  for (const [name, act] of scenes) test(name, together.taking(act));
 });

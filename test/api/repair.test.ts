@@ -161,10 +161,10 @@ test("M24 a second token Secret of the account is deleted, and its token is dead
   await readyUser(user);
   const token = await tokenOf(server, user);
   const name = nameOf(user);
-  const stray = new Vandal(server, name, `${name}-token-stray`);
+  const stray = new Vandal(server, name, `${name}-token-0123456789`);
   const metadata = { name: stray.secret, labels: { "cattle.io/service-account.name": name }, annotations: { "kubernetes.io/service-account.name": name } };
   await stray.create("secrets", { type: "kubernetes.io/service-account-token", metadata });
-  const second = await waitUntil("it is filled", async () => String((await stray.get("secrets")).data?.token ?? ""), DEADLINE);
+  const second = await waitUntil("it is filled", async () => (await stray.get("secrets")).data?.token as string | undefined, DEADLINE);
   const other = Buffer.from(second, "base64").toString();
   await waitUntil("it is as good as the first", async () => (await actAs(server, other, who(user))).status === 201);
   const since = await auditEnd(server);

@@ -19,7 +19,8 @@ const cleanup = new AsyncDisposableStack();
 after(() => cleanup.disposeAsync());
 const redis = cleanup.adopt(await startRedis(), (server) => server.stop());
 const store = cleanup.use(await openStore(redis.url, "understudy", 5_000, () => undefined));
-for (const user of ["u-alice", "u-bob", "u-<script>"]) await store.ledger.submit({ cluster: "c-amber", user }, { grants: [toldGrant("1")] }, "binding", "binding");
+for (const user of ["u-alice", "u-bob", "u-<script>"])
+  await store.ledger.submit({ cluster: "c-amber", user }, { grants: [toldGrant("1")] }, "binding", "binding");
 const open = cleanup.use(await dashboardOn(redis));
 const closed = cleanup.use(await dashboardOn(redis, { UNDERSTUDY_DASHBOARD_USERS: USERS }));
 
@@ -39,7 +40,8 @@ async function ask(url: string, method = "GET", headers: Readonly<Record<string,
   return { status: response.statusCode, headers: response.headers, text: await response.body.text() };
 }
 const basic = (name: string, password: string) => ({ authorization: `Basic ${Buffer.from(`${name}:${password}`).toString("base64")}` });
-const jobCounts = async ({ queues }: Store) => Promise.all(Object.values(queues).map(async (queue) => ({ counts: await queue.getJobCounts(), paused: await queue.isPaused() })));
+const jobCounts = async ({ queues }: Store) =>
+  Promise.all(Object.values(queues).map(async (queue) => ({ counts: await queue.getJobCounts(), paused: await queue.isPaused() })));
 
 test("the page and all that it loads is served, under a policy that lets it run and loads nothing from elsewhere", async () => {
   const home = await ask(`${open.url}/`);
@@ -51,7 +53,8 @@ test("the page and all that it loads is served, under a policy that lets it run 
   assert.match(policy, /default-src 'none'.*script-src 'self';.*connect-src 'self'.*frame-ancestors 'none'/);
   // Over plain http a browser would ask for https, where nobody listens.
   assert.doesNotMatch(policy, /upgrade-insecure-requests|https?:/);
-  for (const [tag] of page.text.matchAll(/<script[^>]*>/g)) assert.match(tag, /src="static\/|type="application\/json"/, "a script in the page itself would be blocked");
+  for (const [tag] of page.text.matchAll(/<script[^>]*>/g))
+    assert.match(tag, /src="static\/|type="application\/json"/, "a script in the page itself would be blocked");
   const assets = [...page.text.matchAll(/(?:src|href)="(static\/[^"]+)"/g)].map((match) => match[1]!);
   assert.ok(assets.length >= 5, String(assets));
   for (const asset of assets) assert.equal((await ask(new URL(asset, `${open.url}/queues/`).href)).status, 200, asset);
@@ -60,8 +63,13 @@ test("the page and all that it loads is served, under a policy that lets it run 
 test("each job is shown under its subject, in its own queue", async () => {
   const { status, text } = await ask(`${open.url}/queues/api/queues?activeQueue=binding&status=waiting&page=1&jobsPerPage=10`);
   assert.equal(status, 200);
-  const { queues } = JSON.parse(text) as { queues: { name: string; readOnlyMode: boolean; allowRetries: boolean; counts: { waiting: number }; jobs: { name: string }[] }[] };
-  assert.deepEqual(queues.map(({ name, readOnlyMode, allowRetries }) => [name, readOnlyMode, allowRetries]), ["binding", "login", "deletion"].map((name) => [name, true, false]));
+  const { queues } = JSON.parse(text) as {
+    queues: { name: string; readOnlyMode: boolean; allowRetries: boolean; counts: { waiting: number }; jobs: { name: string }[] }[];
+  };
+  assert.deepEqual(
+    queues.map(({ name, readOnlyMode, allowRetries }) => [name, readOnlyMode, allowRetries]),
+    ["binding", "login", "deletion"].map((name) => [name, true, false]),
+  );
   assert.deepEqual(queues[0]!.jobs.map(({ name }) => name).toSorted(), ["c-amber/u-<script>", "c-amber/u-alice", "c-amber/u-bob"]);
 });
 
@@ -69,16 +77,32 @@ test("every write is refused before bull-board hears of it, and changes nothing"
   const before = await jobCounts(store);
   const json = { "content-type": "application/json" };
   const writes = [
-    ["PUT", "/queues/api/queues/pause"], ["PUT", "/queues/api/queues/resume"], ["PUT", "/queues/api/queues/binding/pause"], ["PUT", "/queues/api/queues/binding/retry/failed"],
-    ["PUT", "/queues/api/queues/binding/1/retry"], ["PUT", "/queues/api/queues/binding/1/clean"], ["PUT", "/queues/api/queues/binding/1/promote"], ["PUT", "/queues/api/queues/binding/clean/completed"],
-    ["PUT", "/queues/api/queues/binding/empty"], ["PUT", "/queues/api/queues/binding/obliterate"], ["POST", "/queues/api/queues/binding/add"], ["PATCH", "/queues/api/queues/binding/1/update-data"],
-    ["PUT", "/queues/api/queues/binding/concurrency"], ["DELETE", "/queues/api/queues/binding/1"], ["DELETE", "/queues"], ["POST", "/"], ["POST", "/readyz"], ["OPTIONS", "/queues"], ["PUT", "/nowhere"], ["PUT", "//queues/api/queues/pause"],
+    ["PUT", "/queues/api/queues/pause"],
+    ["PUT", "/queues/api/queues/resume"],
+    ["PUT", "/queues/api/queues/binding/pause"],
+    ["PUT", "/queues/api/queues/binding/retry/failed"],
+    ["PUT", "/queues/api/queues/binding/1/retry"],
+    ["PUT", "/queues/api/queues/binding/1/clean"],
+    ["PUT", "/queues/api/queues/binding/1/promote"],
+    ["PUT", "/queues/api/queues/binding/clean/completed"],
+    ["PUT", "/queues/api/queues/binding/empty"],
+    ["PUT", "/queues/api/queues/binding/obliterate"],
+    ["POST", "/queues/api/queues/binding/add"],
+    ["PATCH", "/queues/api/queues/binding/1/update-data"],
+    ["PUT", "/queues/api/queues/binding/concurrency"],
+    ["DELETE", "/queues/api/queues/binding/1"],
+    ["DELETE", "/queues"],
+    ["POST", "/"],
+    ["POST", "/readyz"],
+    ["OPTIONS", "/queues"],
+    ["PUT", "/nowhere"],
+    ["PUT", "//queues/api/queues/pause"],
   ] as const;
   for (const [method, path] of writes) {
     const { status, headers, text } = await ask(open.url + path, method, json, "{ not json");
     assert.equal(status, 405, `${method} ${path}`);
     assert.deepEqual([headers["content-type"], headers["allow"]], ["application/problem+json; charset=utf-8", "GET, HEAD"]);
-    assert.equal((JSON.parse(text) as { detail: string }).detail, "the dashboard is read-only");
+    assert.deepEqual(JSON.parse(text), { type: "about:blank", title: "Method not allowed", status: 405, detail: "the dashboard is read-only" });
     assert.equal((await ask(closed.url + path, method, { ...json, ...basic("olga", PASSWORD) }, "{}")).status, 405, `${method} ${path} with a password`);
   }
   await ask(`${open.url}/queues/api/queues/pause`, "GET", { "x-http-method-override": "PUT" });
@@ -87,7 +111,16 @@ test("every write is refused before bull-board hears of it, and changes nothing"
 
 test("with users each path but /readyz needs a name and its own password", async () => {
   const paths = ["/", "/queues", "/queues/", "/queues/api/queues", "/queues/static/images/logo.svg", "/queues/readyz", "/readyz/", "/nowhere"];
-  const wrong = [{}, basic("olga", "wrong-password"), basic("olga", "password-of-piet"), basic("nobody", PASSWORD), basic("", ""), basic("olga", ""), { authorization: `Bearer ${PASSWORD}` }, { authorization: "Basic %%%" }];
+  const wrong = [
+    {},
+    basic("olga", "wrong-password"),
+    basic("olga", "password-of-piet"),
+    basic("nobody", PASSWORD),
+    basic("", ""),
+    basic("olga", ""),
+    { authorization: `Bearer ${PASSWORD}` },
+    { authorization: "Basic %%%" },
+  ];
   for (const path of paths) {
     for (const headers of wrong) {
       const { status, headers: answered, text } = await ask(closed.url + path, "GET", headers);
@@ -98,24 +131,47 @@ test("with users each path but /readyz needs a name and its own password", async
   }
   assert.equal((await ask(`${closed.url}/queues`, "PUT")).status, 401);
   assert.equal((await ask(`${closed.url}/readyz`)).status, 503);
-  for (const [name, password] of [["olga", PASSWORD], ["piet", "password-of-piet"]] as const) {
-    for (const path of ["/queues", "/queues/api/queues", "/queues/static/images/logo.svg"]) assert.equal((await ask(closed.url + path, "GET", basic(name, password))).status, 200);
+  for (const [name, password] of [
+    ["olga", PASSWORD],
+    ["piet", "password-of-piet"],
+  ] as const) {
+    for (const path of ["/queues", "/queues/api/queues", "/queues/static/images/logo.svg"])
+      assert.equal((await ask(closed.url + path, "GET", basic(name, password))).status, 200);
   }
 });
 
 test("without users only a loopback Host is answered, because a foreign name that points here is somebody else's page", async () => {
   const { port } = new URL(open.url);
-  const foreign = ["evil.example", `evil.example:${port}`, "127.evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.localhost", "192.0.2.1", "[2001:db8::1]", "127.0.0.1:x", "127.0.0.1@evil.example"];
+  const foreign = [
+    "evil.example",
+    `evil.example:${port}`,
+    "127.evil.example",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "evil.localhost",
+    "192.0.2.1",
+    "[2001:db8::1]",
+    "127.0.0.1:x",
+    "127.0.0.1@evil.example",
+  ];
   for (const host of foreign) {
-    for (const path of ["/", "/queues", "/queues/api/queues", "/readyz", "/nowhere"]) assert.equal((await ask(open.url + path, "GET", { host })).status, 421, `${host} ${path}`);
+    for (const path of ["/", "/queues", "/queues/api/queues", "/readyz", "/nowhere"])
+      assert.equal((await ask(open.url + path, "GET", { host })).status, 421, `${host} ${path}`);
   }
-  for (const host of ["localhost", `localhost:${port}`, "LOCALHOST", `127.0.0.1:${port}`, "127.0.0.1", "127.1.2.3:80", "[::1]", `[::1]:${port}`]) assert.equal((await ask(`${open.url}/queues`, "GET", { host })).status, 200, host);
+  for (const host of ["localhost", `localhost:${port}`, "LOCALHOST", `127.0.0.1:${port}`, "127.0.0.1", "127.1.2.3:80", "[::1]", `[::1]:${port}`])
+    assert.equal((await ask(`${open.url}/queues`, "GET", { host })).status, 200, host);
   assert.equal((await ask(`${closed.url}/queues`, "GET", { host: "understudy.example", ...basic("olga", PASSWORD) })).status, 200);
 });
 
 test("without users it refuses to listen where others could reach it, and with users it does listen there", async () => {
   for (const listen of ["0.0.0.0:0", "[::]:0", "understudy.example:0"]) {
-    await assert.rejects(dashboardOn(redis, { UNDERSTUDY_DASHBOARD_LISTEN: listen }), /UNDERSTUDY_DASHBOARD_USERS/, listen);
+    await assert.rejects(
+      async () => {
+        await using _ = await dashboardOn(redis, { UNDERSTUDY_DASHBOARD_LISTEN: listen });
+      },
+      /UNDERSTUDY_DASHBOARD_USERS/,
+      listen,
+    );
   }
   await using anywhere = await dashboardOn(redis, { UNDERSTUDY_DASHBOARD_LISTEN: "0.0.0.0:0", UNDERSTUDY_DASHBOARD_USERS: USERS });
   assert.equal((await ask(`http://127.0.0.1:${new URL(anywhere.url).port}/queues`)).status, 401);
@@ -143,7 +199,17 @@ test("/readyz says why not until the import stands, and when Redis has gone; the
 });
 
 test("no password and no address of Redis gets into a page, an answer or the log, which names the dashboard's address", async () => {
-  const paths = ["/queues", "/queues/queue/binding", "/queues/api/queues?activeQueue=binding", "/queues/api/redis/stats", "/queues/api/queues/binding/workers", "/queues/api/queues/binding/1", "/queues/api/queues/binding/default-job-options", "/readyz", "/nowhere"];
+  const paths = [
+    "/queues",
+    "/queues/queue/binding",
+    "/queues/api/queues?activeQueue=binding",
+    "/queues/api/redis/stats",
+    "/queues/api/queues/binding/workers",
+    "/queues/api/queues/binding/1",
+    "/queues/api/queues/binding/default-job-options",
+    "/readyz",
+    "/nowhere",
+  ];
   const texts = await Promise.all(paths.map(async (path) => (await ask(closed.url + path, "GET", basic("olga", PASSWORD))).text));
   for (const secret of [PASSWORD, "password-of-piet", basic("olga", PASSWORD).authorization, redis.socket]) {
     for (const text of [...texts, ...lines]) assert.ok(!text.includes(secret), `${secret} in ${text.slice(0, 200)}`);

@@ -127,8 +127,14 @@ export interface TrappedHouse extends AsyncDisposable {
   at(cluster: string): Traps;
 }
 
-/** `before`: what a cluster's proxy does from the first request on. */
-export async function openTrappedHouse(options: HouseOptions & { readonly before?: (traps: Traps, cluster: string) => void } = {}): Promise<TrappedHouse> {
+export interface TrappedHouseOptions extends HouseOptions {
+  /** What a cluster's proxy does from the first request on. */
+  readonly before?: (traps: Traps, cluster: string) => void;
+  /** The clusters whose first resync is waited for, so that it wakes nobody later; default: all. */
+  readonly resynced?: readonly string[];
+}
+
+export async function openTrappedHouse(options: TrappedHouseOptions = {}): Promise<TrappedHouse> {
   const traps = new Map<string, Traps>();
   const through = async (server: ApiServer): Promise<Traps> => {
     const made = await Traps.before(server);
@@ -141,6 +147,7 @@ export async function openTrappedHouse(options: HouseOptions & { readonly before
     kubeconfig: async (server) => server.workerKubeconfig((await through(server)).proxy.url),
     managementKubeconfig: async (server) => server.kubeconfig.replace(server.url, (await through(server)).proxy.url),
   });
+  if (options.producers !== 0) await firstResync(house, options.resynced ?? [...house.clusters.keys()]);
   return {
     house,
     management: traps.get("management"),
@@ -157,4 +164,11 @@ export function processOf(house: House, agent: string): Process {
   const found = house.processes.find(({ started }) => agent.endsWith(` ${started["id"]}`));
   if (!found) throw new Error(`no process of this house calls itself ${agent}`);
   return found;
+}
+
+/** Waits until one of the producers has resynced each of these clusters. */
+export async function firstResync(house: House, clusters: readonly string[]): Promise<void> {
+  const lines = () => house.processes.flatMap((process) => process.lines);
+  const isDone = (cluster: string): boolean => lines().some((line) => line["msg"] === "cluster resynced" && line["cluster"] === cluster);
+  await waitUntil("the first resync is over", () => clusters.every(isDone));
 }

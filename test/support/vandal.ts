@@ -9,7 +9,7 @@ export type Kind = "clusterroles" | "serviceaccounts" | "secrets" | "clusterrole
 export const collectionOf = (kind: Kind): string =>
   kind === "secrets" || kind === "serviceaccounts" ? `/api/v1/namespaces/${NAMESPACE}/${kind}` : `/apis/${RBAC}/v1/${kind}`;
 /** Whatever an API server answers: tests look into objects of every kind. */
-type Body = Awaited<ReturnType<ApiServer["call"]>>["body"];
+export type Body = Awaited<ReturnType<ApiServer["call"]>>["body"];
 
 export class Vandal {
   readonly server: ApiServer;

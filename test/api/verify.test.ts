@@ -1,0 +1,127 @@
+// `verify` asks a real cluster with the impersonator's own token: it agrees where all is right, and names what is not where somebody has been at it.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { loggedIn, settledAfter } from "../support/evidence.ts";
+import { House } from "../support/house.ts";
+import { assertActsAsExactly, assertGone, objectsOf } from "../support/impersonator.ts";
+import { deleteCrtb, putCrtb, putUser } from "../support/rancher-objects.ts";
+import { type Body, type Kind, Vandal } from "../support/vandal.ts";
+
+const CLUSTER = "c-one";
+let house: House;
+before(async () => (house = await House.open({ clusters: [CLUSTER] })));
+after(() => house?.[Symbol.asyncDispose]());
+
+interface Verified {
+  readonly cluster: string;
+  readonly user: string;
+  readonly ok: boolean;
+  readonly checks: readonly { readonly check: string; readonly expected: string; readonly got: string; readonly ok: boolean }[];
+}
+async function verify(...args: readonly string[]): Promise<{ code: number | null; subjects: readonly Verified[] }> {
+  const { code, stdout, stderr } = await house.command(["verify", "--output", "json", ...args]);
+  assert.ok(stdout.startsWith("{"), `${code}: ${stderr}`);
+  return { code, ...(JSON.parse(stdout) as { subjects: Verified[] }) };
+}
+const of = (user: string) => ["--cluster", CLUSTER, "--user", user];
+const failing = ({ checks }: Verified): string[] => checks.filter(({ ok }) => !ok).map(({ check }) => check);
+
+const who = (user: string) => ({ user, groups: ["github_team://1"], extras: { principalid: [`github_user://${user}`], username: [user] } });
+async function readyUser(user: string): Promise<void> {
+  await putUser(house.management!, user);
+  await putCrtb(house.management!, CLUSTER, user, { userName: user });
+  const { groups, extras } = who(user);
+  await loggedIn(house, user, CLUSTER, { groups, extras });
+}
+
+/** Rules in their order: users, groups, principalid, username. */
+const rules = (change: (rules: Body) => unknown) => (v: Vandal) => v.edit("clusterroles", (role) => change(role.rules));
+const more = (rule: object) => rules((all) => all.push({ apiGroups: ["", "authentication.k8s.io"], verbs: ["impersonate"], ...rule }));
+const gone =
+  (kind: Kind, along: readonly Kind[] = []) =>
+  (v: Vandal) =>
+    v.remove(kind, along);
+const WRONG_PERSON = ["becomes", "groups", "extras"];
+
+/** What was done, and the checks that fail because of it. */
+const damages: Readonly<Record<string, { readonly hurt: (vandal: Vandal) => Promise<void>; readonly fails: readonly string[] }>> = {
+  "the role allows one group more": { hurt: rules((all) => all[1].resourceNames.push("system:masters")), fails: ["role allows"] },
+  "the role allows one user more": { hurt: rules((all) => all[0].resourceNames.push("u-eve")), fails: ["role allows"] },
+  "the role allows every user": { hurt: rules((all) => delete all[0].resourceNames), fails: ["as a stranger", "role allows"] },
+  "the role allows every group": { hurt: rules((all) => delete all[1].resourceNames), fails: ["with a foreign group", "role allows"] },
+  "the role allows every principalid": { hurt: rules((all) => delete all[2].resourceNames), fails: ["with a foreign extra", "role allows"] },
+  "the role allows every extra": { hurt: more({ resources: ["userextras/*"] }), fails: ["with an extra that is not granted", "role allows"] },
+  "the role allows an extra more": { hurt: more({ resources: ["userextras/scopes"] }), fails: ["role allows"] },
+  "the role allows uids": { hurt: more({ resources: ["uids"] }), fails: ["with a uid", "role allows"] },
+  "the role allows to read Secrets": { hurt: more({ resources: ["secrets"], verbs: ["get"] }), fails: ["role allows"] },
+  "the role allows less": { hurt: rules((all) => all.splice(1, 1)), fails: [...WRONG_PERSON, "role allows"] },
+  "the binding is gone": { hurt: gone("clusterrolebindings"), fails: WRONG_PERSON },
+  "the Secret is gone": { hurt: gone("secrets"), fails: ["impersonator"] },
+  "the account is gone": { hurt: gone("serviceaccounts", ["secrets"]), fails: ["impersonator"] },
+  "the role is gone": { hurt: gone("clusterroles", ["serviceaccounts", "secrets"]), fails: ["impersonator", "role allows"] },
+};
+
+describe("M30 verify names what is wrong", { concurrency: 3 }, () => {
+  for (const [i, [what, { hurt, fails }]] of Object.entries(damages).entries()) {
+    test(`M30 verify says 3 and ${fails.join(", ")} when ${what}, and 0 before and once it is repaired`, async () => {
+      const user = `u-verify-${i}`;
+      await readyUser(user);
+      const right = await verify(...of(user));
+      assert.deepEqual(
+        [right.code, right.subjects.map((subject) => [subject.cluster, subject.user, subject.ok, failing(subject)])],
+        [0, [[CLUSTER, user, true, []]]],
+      );
+      const { secrets } = await objectsOf(house.cluster(CLUSTER), user);
+      await hurt(new Vandal(house.cluster(CLUSTER), `cattle-impersonation-${user}`, secrets[0].metadata.name));
+      const wrong = await verify(...of(user));
+      assert.equal(wrong.code, 3);
+      assert.equal(wrong.subjects[0]!.ok, false);
+      assert.deepEqual(failing(wrong.subjects[0]!).toSorted(), fails.toSorted());
+      await settledAfter(house, { clusters: [CLUSTER], user }, async () => assert.equal((await house.command(["enqueue", ...of(user)])).code, 0));
+      assert.equal((await verify(...of(user))).code, 0);
+      await assertActsAsExactly(house.cluster(CLUSTER), who(user));
+    });
+  }
+});
+
+test("M30 verify --all names the one subject of many that is wrong, and leaves out who has none", async () => {
+  const users = ["u-all-1", "u-all-2", "u-all-3"];
+  for (const user of users) await readyUser(user);
+  assert.equal((await verify("--all")).code, 0);
+  const { secrets } = await objectsOf(house.cluster(CLUSTER), "u-all-2");
+  const vandal = new Vandal(house.cluster(CLUSTER), "cattle-impersonation-u-all-2", secrets[0].metadata.name);
+  await vandal.edit("clusterroles", (role) => role.rules[0].resourceNames.push("u-all-1"));
+  const { code, subjects } = await verify("--all", "--cluster", CLUSTER);
+  assert.equal(code, 3);
+  assert.deepEqual(
+    subjects.filter(({ ok }) => !ok).map(({ user }) => user),
+    ["u-all-2"],
+  );
+  assert.deepEqual(
+    users.filter((user) => !subjects.some((subject) => subject.user === user)),
+    [],
+  );
+  await assertActsAsExactly(house.cluster(CLUSTER), who("u-all-1"));
+});
+
+test("M30 verify agrees that a removed user has no impersonator, and says 3 when somebody brings its role back", async () => {
+  const user = "u-was";
+  await readyUser(user);
+  const role = (await objectsOf(house.cluster(CLUSTER), user)).role;
+  await settledAfter(house, { clusters: [CLUSTER], user, state: "removed" }, () => deleteCrtb(house.management!, CLUSTER, user));
+  await assertGone(house.cluster(CLUSTER), user);
+  assert.equal((await verify(...of(user))).code, 0);
+  const { name, labels, annotations } = role.metadata;
+  await new Vandal(house.cluster(CLUSTER), name, "").create("clusterroles", { metadata: { name, labels, annotations }, rules: role.rules });
+  const { code, subjects } = await verify(...of(user));
+  assert.deepEqual([code, failing(subjects[0]!)], [3, ["impersonator"]]);
+});
+
+test("M30 verify of nobody, and of a cluster that is not configured, is a wrong use: 2, with what to say instead", async () => {
+  const nobody = await house.command(["verify", "--cluster", CLUSTER]);
+  assert.deepEqual([nobody.code, nobody.stdout], [2, ""]);
+  assert.match(nobody.stderr, /--user.*--all/);
+  const elsewhere = await house.command(["verify", "--cluster", "c-none", "--user", "u-x"]);
+  assert.deepEqual([elsewhere.code, elsewhere.stdout], [2, ""]);
+  assert.match(elsewhere.stderr, /c-none/);
+});

@@ -1,11 +1,12 @@
 // `verify`: asks a real cluster, with the impersonator's own token, who it becomes, and that a stranger, a foreign group and a foreign extra are refused.
-import type { V1ServiceAccount } from "@kubernetes/client-node";
+import type { V1PolicyRule, V1ServiceAccount } from "@kubernetes/client-node";
 import { randomBytes } from "node:crypto";
 import { secretRefOf } from "../../shared/decide/objects.ts";
-import { namesIn } from "../../shared/decide/rules.ts";
-import type { Name } from "../../shared/decide/rules.ts";
+import { rulesFor } from "../../shared/decide/rules.ts";
+import type { Name, Profile } from "../../shared/decide/rules.ts";
 import type { ClusterClient } from "../../shared/kube/client.ts";
 import { Clusters } from "../../shared/kube/clusters.ts";
+import type { Applied } from "../../shared/ledger/record.ts";
 import type { Identity, Subject } from "../../shared/subject.ts";
 import { canonical } from "../../shared/subject.ts";
 import type { Config } from "../../shared/run/config.ts";
@@ -38,10 +39,10 @@ export async function verify(config: Config, options: { cluster?: string; user?:
     const client = clusters.get(cluster);
     if (!client) throw new UsageError(`--cluster: ${cluster} is not in ${config.clustersDir}`);
     if (options.user !== undefined)
-      subjects.push(await verifySubject(client, options.user, (await store.ledger.record({ cluster, user: options.user }))?.applied?.identity));
+      subjects.push(await verifySubject(client, options.user, (await store.ledger.record({ cluster, user: options.user }))?.applied));
     else
       for await (const { subject, record } of store.ledger.subjects(cluster))
-        if (record.applied) subjects.push(await verifySubject(client, subject.user, record.applied.identity));
+        if (record.applied) subjects.push(await verifySubject(client, subject.user, record.applied));
   }
   const rows = subjects.flatMap(({ cluster, user, checks }) =>
     checks.map(({ check, expected, got, ok }) => [cluster, user, check, expected, got, ok ? "ok" : "NOT OK"]),
@@ -49,8 +50,9 @@ export async function verify(config: Config, options: { cluster?: string; user?:
   return { json: { subjects }, text: table(["CLUSTER", "USER", "CHECK", "EXPECTED", "GOT", ""], rows), exitCode: subjects.every(({ ok }) => ok) ? 0 : 3 };
 }
 
-/** `identity`: what the ledger last settled; undefined = nobody may be impersonated. */
-async function verifySubject(client: ClusterClient, user: string, identity: Identity | undefined): Promise<Verified> {
+/** `applied`: what the ledger last settled; undefined = nobody may be impersonated. */
+async function verifySubject(client: ClusterClient, user: string, applied: Applied | undefined): Promise<Verified> {
+  const identity = applied?.identity;
   const signal = AbortSignal.timeout(30_000);
   const { role, account } = await observe(client, user, signal);
   const checks: Check[] = [];
@@ -58,7 +60,7 @@ async function verifySubject(client: ClusterClient, user: string, identity: Iden
   const token = account && (await tokenOf(client, account, signal));
   add("impersonator", identity ? "present" : "absent", role && token ? "present" : role ? "incomplete" : "absent");
   if (identity && token) await askAs(client, token, identity, add, signal);
-  if (identity) add("role allows", describe(identityNames(identity)), describe(namesIn(role?.rules).filter(({ resource }) => resource !== "users")));
+  if (applied) add("role allows", allowed(rulesFor(applied.identity, applied.profile as Profile)), allowed(role?.rules));
   return { cluster: client.cluster, user, ok: checks.every(({ ok }) => ok), checks };
 }
 
@@ -113,3 +115,14 @@ const identityNames = ({ groups, principalid, username }: Identity): Name[] => [
 ];
 const describe = (names: readonly (string | Name)[]): string =>
   canonical(names.map((name) => (typeof name === "string" ? name : `${name.resource} ${name.name}`))).join(", ");
+
+/** All that a role allows, impersonation or not, in words. */
+const allowed = (rules: readonly object[] = []): string =>
+  describe(
+    (rules as readonly V1PolicyRule[]).flatMap(({ verbs, resources = [], nonResourceURLs = [], resourceNames = [] }) => {
+      const verb = verbs.join() === "impersonate" ? "" : `${verbs.join()} `;
+      return [...resources, ...nonResourceURLs].flatMap((what) =>
+        (resourceNames.length > 0 ? resourceNames : ["(any)"]).map((name) => `${verb}${what} ${name}`),
+      );
+    }),
+  );

@@ -38,19 +38,20 @@ export class Tally {
   }
 }
 
+type Act = (stage: Stage, tally: Tally) => Promise<void>;
+const STORY: readonly (readonly [string, Act])[] = [
+  ["Whoever has a binding of their own gets an impersonator on that cluster, and nobody else", setUp],
+  ["u-bob logs in with GitHub: the proxy tells the hook his groups, and his role follows", loginAddsGroups],
+  [`u-fay is a member of ${TEAM}, which has a binding on c-amber: she gets an impersonator at login, and not before`, memberAtLogin],
+  ["u-gus holds the global role admin: he gets one at login, on every cluster", adminAtLogin],
+  ["u-dan's only binding is deleted", removal],
+  ["u-ada's own token: what may it do?", proof],
+];
+
 /** The whole story, in order. */
 export async function play(stage: Stage, tally: Tally): Promise<void> {
-  const acts = { setUp, loginAddsGroups, memberAtLogin, adminAtLogin, removal, proof };
-  const titles: Record<keyof typeof acts, string> = {
-    setUp: "Whoever has a binding of their own gets an impersonator on that cluster, and nobody else",
-    loginAddsGroups: "u-bob logs in with GitHub: the proxy tells the hook his groups, and his role follows",
-    memberAtLogin: `u-fay is a member of ${TEAM}, which has a binding on c-amber: she gets an impersonator at login, and not before`,
-    adminAtLogin: "u-gus holds the global role admin: he gets one at login, on every cluster",
-    removal: "u-dan's only binding is deleted",
-    proof: "u-ada's own token: what may it do?",
-  };
-  for (const [name, act] of Object.entries(acts) as [keyof typeof acts, (typeof acts)[keyof typeof acts]][]) {
-    stage.say(`\n${titles[name]}`);
+  for (const [title, act] of STORY) {
+    stage.say(`\n${title}`);
     await act(stage, tally);
     await pause(BREATH_MS);
   }
@@ -65,7 +66,7 @@ async function setUp({ ledger, clusters, began }: Stage, tally: Tally): Promise<
 async function loginAddsGroups(stage: Stage, tally: Tally): Promise<void> {
   const sent = { groups: ["github_org://1815"], extras: { principalid: ["github_user://1938"], username: ["bob"] } };
   stage.say(`  role on c-amber before: ${text(await roleNames(stage.amber, "u-bob"))}`);
-  const answer = await login(stage, { user: "u-bob", provider: "github", ...sent });
+  const answer = await loginUntilSettled(stage, { user: "u-bob", provider: "github", ...sent });
   tally.expect(answer.status === 200, `POST /v1/logins, signed: ${answer.status} ${answer.text}`);
   const names = await roleNames(stage.amber, "u-bob");
   const has = (resource: string, name: string): boolean => names.some((other) => other.resource === resource && other.name === name);
@@ -80,16 +81,28 @@ async function memberAtLogin(stage: Stage, tally: Tally): Promise<void> {
   tally.expect(before === 404, `GET her role on c-amber: ${before}`);
   const without = await login(stage, { user: "u-fay", provider: "github", groups: [] });
   tally.expect(without.status === 403, `a login that does not name the group: ${without.status} ${without.text}`);
-  const answer = await login(stage, { user: "u-fay", provider: "github", groups: [TEAM], extras: { principalid: ["github_user://1933"], username: ["fay"] } });
+  const answer = await loginUntilSettled(stage, {
+    user: "u-fay",
+    provider: "github",
+    groups: [TEAM],
+    extras: { principalid: ["github_user://1933"], username: ["fay"] },
+  });
   tally.expect(answer.status === 200, `a login that does: ${answer.status} ${answer.text}`);
   const after = await role();
   tally.expect(after === 200, `GET her role on c-amber: ${after}`);
 }
 
 async function adminAtLogin(stage: Stage, tally: Tally): Promise<void> {
-  const answer = await login(stage, { user: "u-gus", provider: "github", groups: [], extras: { username: ["gus"] } });
+  const answer = await loginUntilSettled(stage, { user: "u-gus", provider: "github", groups: [], extras: { username: ["gus"] } });
   tally.expect(answer.status === 200, `POST /v1/logins, signed: ${answer.status} ${answer.text}`);
 }
+
+/** A 202 says that it is under way: a proxy asks again. */
+const loginUntilSettled = (stage: Stage, said: object): ReturnType<typeof login> =>
+  until(
+    () => login(stage, said),
+    ({ status }) => status !== 202,
+  );
 
 /** The role goes first, for a token lives on for seconds in the API server's cache. */
 async function removal(stage: Stage, tally: Tally): Promise<void> {

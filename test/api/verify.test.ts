@@ -50,7 +50,10 @@ const damages: Readonly<Record<string, { readonly hurt: (vandal: Vandal) => Prom
   "the role allows every user": { hurt: rules((all) => delete all[0].resourceNames), fails: ["as a stranger", "role allows"] },
   "the role allows every group": { hurt: rules((all) => delete all[1].resourceNames), fails: ["with a foreign group", "role allows"] },
   "the role allows every principalid": { hurt: rules((all) => delete all[2].resourceNames), fails: ["with a foreign extra", "role allows"] },
-  "the role allows every extra": { hurt: more({ resources: ["userextras/*"] }), fails: ["with an extra that is not granted", "role allows"] },
+  "the role allows everything": {
+    hurt: more({ resources: ["*"], verbs: ["*"] }),
+    fails: ["as a stranger", "with a foreign group", "with a foreign extra", "with an extra that is not granted", "with a uid", "role allows"],
+  },
   "the role allows an extra more": { hurt: more({ resources: ["userextras/scopes"] }), fails: ["role allows"] },
   "the role allows uids": { hurt: more({ resources: ["uids"] }), fails: ["with a uid", "role allows"] },
   "the role allows to read Secrets": { hurt: more({ resources: ["secrets"], verbs: ["get"] }), fails: ["role allows"] },
@@ -63,14 +66,9 @@ const damages: Readonly<Record<string, { readonly hurt: (vandal: Vandal) => Prom
 
 describe("M30 verify names what is wrong", { concurrency: 3 }, () => {
   for (const [i, [what, { hurt, fails }]] of Object.entries(damages).entries()) {
-    test(`M30 verify says 3 and ${fails.join(", ")} when ${what}, and 0 before and once it is repaired`, async () => {
+    test(`M30 verify says 3 and ${fails.join(", ")} when ${what}, and 0 once it is repaired`, async () => {
       const user = `u-verify-${i}`;
       await readyUser(user);
-      const right = await verify(...of(user));
-      assert.deepEqual(
-        [right.code, right.subjects.map((subject) => [subject.cluster, subject.user, subject.ok, failing(subject)])],
-        [0, [[CLUSTER, user, true, []]]],
-      );
       const { secrets } = await objectsOf(house.cluster(CLUSTER), user);
       await hurt(new Vandal(house.cluster(CLUSTER), `cattle-impersonation-${user}`, secrets[0].metadata.name));
       const wrong = await verify(...of(user));

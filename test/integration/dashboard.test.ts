@@ -1,5 +1,7 @@
 // The dashboard over HTTP, as a browser, a probe and somebody who should not be there would use it, on a real Redis with real jobs.
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { after, test } from "node:test";
 import { request } from "undici";
 import { configFrom } from "../../shared/run/config.ts";
@@ -196,6 +198,18 @@ test("/readyz says why not until the import stands, and when Redis has gone; the
   assert.deepEqual(JSON.parse(text), { error: { key: "ERRORS.INTERNAL_SERVER_ERROR" } });
   await own.restart();
   await waitUntil("the Redis that came back empty is seen", async () => (await ready())[1] === "the import does not stand yet");
+});
+
+test("it stops at once, although a browser holds a connection on which it has asked nothing", async () => {
+  const dashboard = await dashboardOn(redis);
+  const socket = connect(Number(new URL(dashboard.url).port), "127.0.0.1");
+  await once(socket, "connect");
+  assert.equal((await ask(`${dashboard.url}/queues`)).status, 200);
+  const cut = once(socket, "close");
+  const began = performance.now();
+  await dashboard[Symbol.asyncDispose]();
+  await cut;
+  assert.ok(performance.now() - began < 5_000);
 });
 
 test("no password and no address of Redis gets into a page, an answer or the log, which names the dashboard's address", async () => {

@@ -48,8 +48,9 @@ async function judge({ name, file, test }: Mutation): Promise<"red" | "green" | 
     if ((await run("git", ["apply", "--whitespace=nowarn", join(folder, name)], copy)).code !== 0) return "does not apply";
     const pattern = test.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
     const { code, output } = await run(process.execPath, ["--test", "--test-reporter=tap", `--test-name-pattern=${pattern}`, file], copy);
-    if (!/^# pass [1-9]|^# fail [1-9]/m.test(output)) return "no such test";
-    return code === 0 ? "green" : "red";
+    // The test itself has to fail: a file that cannot be loaded is red as well, and proves nothing.
+    if (!new RegExp(`^\\s*(not )?ok \\d+ - .*${pattern}`, "m").test(output)) return "no such test";
+    return code !== 0 && new RegExp(`^\\s*not ok \\d+ - .*${pattern}`, "m").test(output) ? "red" : "green";
   } finally {
     await rm(copy, { recursive: true, force: true });
   }

@@ -10,9 +10,11 @@ import { startApiServer } from "../apiserver/start.ts";
 import type { StatusRow } from "../../shared/ledger/status.ts";
 import type { TestRedis } from "./redis.ts";
 import { startRedis } from "./redis.ts";
-import { waitUntil } from "./wait-until.ts";
+import { GiveUp, waitUntil } from "./wait-until.ts";
 
 export const HOOK_SECRET = "a-secret-for-the-hook-0123456789";
+/** Many processes start at once, and other tests may be running. */
+const START_MS_MAX = 60_000;
 const CLI = new URL("../../deploy/understudy.mjs", import.meta.url).pathname;
 
 export interface Process {
@@ -73,18 +75,29 @@ export class House implements AsyncDisposable {
     ]);
     const clusters = new Map(ids.map((id, i) => [id, servers[i]!]));
     const house = new House({ redis, management, clusters, folder, settings: options.settings ?? {} });
+    try {
+      await house.#furnish(options);
+      return house;
+    } catch (error) {
+      // What was started would keep the test process alive for ever.
+      await house[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #furnish(options: HouseOptions): Promise<void> {
+    const { management, clusters, folder } = this;
     const { mkdir } = await import("node:fs/promises");
-    await mkdir(house.clustersDir);
+    await mkdir(this.clustersDir);
     if (management) await writeFile(join(folder, "management.yaml"), await (options.managementKubeconfig?.(management) ?? management.kubeconfig));
     for (const [id, server] of clusters) {
-      await writeFile(join(house.clustersDir, `${id}.yaml`), await (options.kubeconfig?.(server) ?? server.workerKubeconfig()));
+      await writeFile(join(this.clustersDir, `${id}.yaml`), await (options.kubeconfig?.(server) ?? server.workerKubeconfig()));
       await management?.call("POST", "/api/v1/namespaces", { metadata: { name: id } });
     }
     await Promise.all([
-      ...Array.from({ length: options.producers ?? 1 }, () => house.start("producer")), ...Array.from({ length: options.workers ?? 3 }, () => house.start("worker")),
+      ...Array.from({ length: options.producers ?? 1 }, () => this.start("producer")), ...Array.from({ length: options.workers ?? 3 }, () => this.start("worker")),
     ]);
-    if (options.producers !== 0) await waitUntil("the import stands", async () => (await fetch(`${house.producer.started["ops"]}/readyz`)).ok);
-    return house;
+    if (options.producers !== 0) await waitUntil("the import stands", async () => (await fetch(`${this.producer.started["ops"]}/readyz`)).ok, { deadlineMs: START_MS_MAX });
   }
 
   /** Starts one more process through the CLI and waits until it says that it has started. */
@@ -98,18 +111,19 @@ export class House implements AsyncDisposable {
       for (const part of parts) lines.push(part.startsWith("{") ? (JSON.parse(part) as Record<string, unknown>) : { text: part });
     });
     const ended = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
-    const started = await waitUntil(`${name} started`, () => {
-      if (child.exitCode !== null) throw new Error(`${name} ended with ${child.exitCode}: ${JSON.stringify(lines.at(-1))}`);
-      return lines.find((line) => line["msg"] === "process started") as Record<string, string> | undefined;
-    });
     const running: Process = {
-      name, child, lines, started,
+      name, child, lines, started: {},
       async stop(signal = "SIGTERM") {
         if (child.exitCode === null && child.signalCode === null) child.kill(signal);
         return ended;
       },
     };
     this.processes.push(running);
+    const started = await waitUntil(`${name} started`, () => {
+      if (child.exitCode !== null) throw new GiveUp(new Error(`${name} ended with ${child.exitCode}: ${JSON.stringify(lines.at(-1))}`));
+      return lines.find((line) => line["msg"] === "process started") as Record<string, string> | undefined;
+    }, { deadlineMs: START_MS_MAX });
+    Object.assign(running.started, started);
     return running;
   }
 

@@ -68,4 +68,13 @@ export async function onlySecretOf(server: ApiServer, user: string): Promise<str
   return names[0]!;
 }
 
+/** Waits until the workers have handed the subject back `times` more times for this reason. */
+export async function handedBack(house: House, user: string, reason: string, times = 1): Promise<void> {
+  const count = (): number =>
+    house.processes.flatMap(({ lines }) => lines).filter((line) => line["msg"] === "subject handed back" && line["user"] === user && line["reason"] === reason)
+      .length;
+  const before = count();
+  await waitUntil(`${user} is handed back: ${reason}`, () => count() >= before + times);
+}
+
 export const SEALED_BY = "understudy.io/sealed-by";

@@ -39,7 +39,7 @@ export class Traps {
   readonly calls: Passed[] = [];
   readonly #rules: Rule[] = [];
   readonly #users = new Map<string, string>();
-  #everything: Verdict;
+  #everything: ((request: RequestSeen) => Verdict) | undefined;
 
   private constructor(proxy: FaultProxy) {
     this.proxy = proxy;
@@ -64,12 +64,12 @@ export class Traps {
   }
 
   /** Gives this verdict to the next `times` such calls; without `call` to all calls of the user. Returns how to end it. */
-  give(user: string, call: CallName | undefined, verdict: () => Verdict, times = Number.POSITIVE_INFINITY): () => void {
+  give(user: string, call: CallName | undefined, verdict: (request: RequestSeen) => Verdict, times = Number.POSITIVE_INFINITY): () => void {
     return this.#add(user, call, times, undefined, verdict);
   }
 
-  /** Gives this verdict to every request, watches and lists too; undefined = none any more. */
-  giveAll(verdict: Verdict): void {
+  /** Gives this verdict to every request that no other rule is for, watches and lists of everything too; undefined = none any more. */
+  giveAll(verdict: ((request: RequestSeen) => Verdict) | undefined): void {
     this.#everything = verdict;
   }
 
@@ -87,13 +87,13 @@ export class Traps {
 
   #judge(request: RequestSeen): Verdict {
     const named = namedCall(request);
-    if (!named) return this.#everything;
+    if (!named) return this.#everything?.(request);
     const user = this.#users.get(named.name) ?? named.name.replace(/^cattle-impersonation-/, "");
     const { call } = named;
     const { userAgent: agent, body } = request;
     this.calls.push({ user, call, agent, body, at: performance.now() });
     const rule = this.#rules.find((one) => one.left > 0 && one.user === user && (one.call === undefined || one.call === call) && (one.from?.(agent) ?? true));
-    if (!rule) return this.#everything;
+    if (!rule) return this.#everything?.(request);
     rule.left -= 1;
     return rule.act(request);
   }

@@ -21,6 +21,8 @@ export function authenticate(headers: IncomingHttpHeaders, signed: Buffer | stri
   if (typeof id !== "string" || typeof seconds !== "string" || typeof signature !== "string")
     return { refused: "send Authorization: Bearer, or webhook-id, webhook-timestamp and webhook-signature" };
   if (id.length === 0 || id.length > 256) return { refused: "webhook-id has 1 to 256 characters" };
+  // The library reads "17…x" and "17…e5" as the number in front, so they would carry the signature of another time.
+  if (!/^\d{1,12}$/.test(seconds)) return { refused: "webhook-timestamp is the time in whole seconds" };
   const fits = secrets.some((secret) => verifies(secret, signed, { "webhook-id": id, "webhook-timestamp": seconds, "webhook-signature": signature }));
   // A clock that runs ahead must not win over later facts.
   return fits ? { at: Math.min(Number(seconds) * 1000, now), id } : { refused: "the signature is wrong, or more than five minutes old" };
@@ -28,7 +30,7 @@ export function authenticate(headers: IncomingHttpHeaders, signed: Buffer | stri
 
 function verifies(secret: string, signed: Buffer | string, headers: Record<"webhook-id" | "webhook-timestamp" | "webhook-signature", string>): boolean {
   try {
-    const webhook = secret.startsWith("whsec_") ? new Webhook(secret) : new Webhook(secret, { format: "raw" });
+    const webhook = secret.startsWith("whsec_") ? new Webhook(secret) : new Webhook(Buffer.from(secret), { format: "raw" });
     webhook.verify(signed, headers, { jsonParse: false });
     return true;
   } catch {

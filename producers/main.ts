@@ -86,7 +86,7 @@ async function resyncIfDue(cluster: string, { config, log, metrics, store, clust
   if (!client || Number(resyncAt ?? 0) > Date.now() || !(await ledger.claimResync(cluster, id, RESYNC_MS_MAX))) return;
   try {
     await ledger.noteCluster(cluster, { resyncAt: Date.now() + Math.round(config.resyncMs * (0.9 + Math.random() * 0.2)) });
-    const result = await resync({ client, ledger, bindings, install: config.install, removalsMax: config.removalsMax }, stopping);
+    const result = await resync({ client, ledger, bindings, source: config.source, install: config.install, removalsMax: config.removalsMax }, stopping);
     await ledger.noteCluster(cluster, { lastResync: Date.now(), heldResync: result.held });
     metrics.resyncedAt.set({ cluster }, Date.now() / 1000);
     metrics.orphans.set({ cluster }, result.orphans);

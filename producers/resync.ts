@@ -32,12 +32,13 @@ export interface ResyncParts {
   readonly client: ClusterClient;
   readonly ledger: Ledger;
   readonly bindings: Bindings;
+  readonly source: "rancher" | "logins";
   readonly install: string;
   readonly removalsMax: number;
 }
 
 /** @throws ApiError when a list cannot be had whole. */
-export async function resync({ client, ledger, bindings, install, removalsMax }: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
+export async function resync({ client, ledger, bindings, source, install, removalsMax }: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
   const { cluster } = client;
   const found = await listAll(client, install, signal);
   let woken = 0;
@@ -50,6 +51,9 @@ export async function resync({ client, ledger, bindings, install, removalsMax }:
     await ledger.submit(subject, {}, "resync", "binding");
     woken += 1;
   }
+  // Without a management cluster every impersonator has a login behind it: one that never had was made by another source, whose setting may only be missing.
+  const others = source === "logins" ? [...found].filter(([, { role }]) => role && loginEndsOf(role) === 0) : [];
+  for (const [user] of others) found.delete(user);
   // What the ledger does not know is an orphan, or was forgotten with a lost Redis: then the role itself is the memory, and the worker reads it.
   const forgotten = [...found].filter(([, { role }]) => role && loginEndsOf(role) > Date.now());
   const orphans = [...found].filter(([, { role }]) => !role || loginEndsOf(role) <= Date.now());
@@ -63,7 +67,7 @@ export async function resync({ client, ledger, bindings, install, removalsMax }:
     await submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding");
     woken += 1;
   }
-  return { subjects, woken, orphans: orphans.length, held };
+  return { subjects, woken, orphans: orphans.length + others.length, held: held + others.length };
 }
 
 /** Our objects by user, in four paged lists; Secrets and accounts without their contents. */

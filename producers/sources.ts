@@ -49,7 +49,7 @@ export class Sources {
         if (signal.aborted) return;
         failures += 1;
         const waitMs = Math.min(RETRY_MS_MAX, 250 * 2 ** Math.min(failures, 8));
-        log.importFailed({ err: error, waitMs });
+        log.importFailed({ err: error, waitMs: Math.round(waitMs) });
         await pause(waitMs, signal);
       } finally {
         round.abort();
@@ -130,7 +130,7 @@ export class Sources {
           onEvent: (type, object) => this.#hear(kind, type === "DELETED", object),
           onRetry: (error, waitMs) => {
             metrics.watchRetries.inc({ kind });
-            log.watchRetried({ kind, err: error, waitMs });
+            log.watchRetried({ kind, err: error, waitMs: Math.round(waitMs) });
           },
         },
         both,

@@ -179,7 +179,7 @@ async function afterError(error: unknown, run: Run, job: Job, token: string, ben
     bench.log.terminal({ ...subject, err: error });
     return { thrown: new UnrecoverableError(reason), result: "terminal" };
   }
-  bench.log.tryFailed({ ...subject, err: error, waitMs });
+  bench.log.tryFailed({ ...subject, err: error, waitMs: Math.round(waitMs) });
   return { thrown: new RetryError(reason, waitMs), result: "retry" };
 }
 

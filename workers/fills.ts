@@ -34,7 +34,7 @@ export async function watchFills({ client, ledger, log, metrics }: FillWatch, si
       onEvent: async (type, object) => (type === "DELETED" ? undefined : wake(object)),
       onRetry: (error, waitMs) => {
         metrics.watchRetries.inc({ kind: "secrets" });
-        log.watchRetried({ cluster, kind: "secrets", err: error, waitMs });
+        log.watchRetried({ cluster, kind: "secrets", err: error, waitMs: Math.round(waitMs) });
       },
     },
     signal,

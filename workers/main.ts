@@ -1,8 +1,9 @@
 // A worker process: what runs, in order. Three consumers, the locks they hold, the sweep, a fill watch per cluster.
 import type { Worker } from "bullmq";
+import type { Redis } from "ioredis";
 import { QUEUES } from "../shared/jobs.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
-import { pause } from "../shared/kube/watch.ts";
+import { pause, settledWithin } from "../shared/kube/watch.ts";
 import type { Config } from "../shared/run/config.ts";
 import type { Log } from "../shared/run/log.ts";
 import { tagOf, workerConnection } from "../shared/run/redis.ts";
@@ -17,6 +18,7 @@ import { Locks } from "./locks.ts";
 const SWEEP_MS = 5_000;
 const SWEEP_AT_ONCE = 500;
 const STOP_MS = 20_000;
+const FORCE_MS = 2_000;
 const REDIS_TIMEOUT_MS = 5_000;
 
 /** Starts a worker process' parts and returns how to stop them. @throws Error when Redis or the folder of clusters cannot be used. */
@@ -29,10 +31,10 @@ export async function startWorker(config: Config, log: Log, version: string): Pr
   const connection = workerConnection(config.redisUrl!, (err) => log.redisTrouble({ err }));
   started.defer(() => connection.disconnect());
   for (const name of QUEUES) workers.push(consume(name, connection, tagOf(config.redisPrefix), config.concurrency, bench));
-  started.defer(() => stopWorkers(workers, locks, log));
+  started.defer(() => stopWorkers(workers, locks, connection, log));
   followClusters(service, bench);
   service.repeat(SWEEP_MS, () => sweep(bench));
-  for (const worker of workers) service.background(worker.run());
+  for (const worker of workers) worker.run().catch((err: unknown) => log.unexpected({ err }));
   const ops = await openServiceOps(started, service, () => (workers.every((worker) => worker.isRunning()) ? undefined : "not running"));
   log.started({ what: "worker", id: service.id, ops, clusters: service.clusters.ids() });
   const all = started.move();
@@ -43,11 +45,12 @@ export async function startWorker(config: Config, log: Log, version: string): Pr
 function openBench(service: Service, locks: Locks, onIncomplete: () => void): Workbench {
   const { config, log, metrics, clusters, store } = service;
   const gates = new Map<string, Gate>();
+  const told = new Set<string>();
   const gateOf = (cluster: string): Gate => {
     const known = gates.get(cluster);
     if (known) return known;
     // Half of the slots at most: a cluster that does not answer must not hold them all.
-    const gate = new Gate(cluster, Math.max(1, Math.ceil(config.concurrency / 2)), (changed) => gateChanged(changed, service));
+    const gate = new Gate(cluster, Math.max(1, Math.ceil(config.concurrency / 2)), (changed) => gateChanged(changed, told, service));
     gates.set(cluster, gate);
     return gate;
   };
@@ -67,17 +70,14 @@ function openBench(service: Service, locks: Locks, onIncomplete: () => void): Wo
   };
 }
 
-/** Takes no new job, lets what runs finish; at the deadline hands it back. */
-async function stopWorkers(workers: readonly Worker[], locks: Locks, log: Log): Promise<void> {
-  const closing = Promise.all(workers.map((worker) => worker.close()));
-  let timer: NodeJS.Timeout | undefined;
-  const overdue = new Promise<"overdue">((resolve) => (timer = setTimeout(resolve, STOP_MS, "overdue")));
-  if ((await Promise.race([closing, overdue])) === "overdue") {
-    log.stopOverdue();
-    locks.abortAll();
-    await Promise.all(workers.map((worker) => worker.close(true)));
-  }
-  clearTimeout(timer);
+/** Takes no new job, lets what runs finish; at the deadline, or without a Redis to finish on, it is left to others. */
+async function stopWorkers(workers: readonly Worker[], locks: Locks, connection: Redis, log: Log): Promise<void> {
+  const closing = connection.status === "ready" ? Promise.all(workers.map((worker) => worker.close())) : new Promise<never>(() => undefined);
+  if ((await settledWithin(closing, connection.status === "ready" ? STOP_MS : 0)) === "in time") return;
+  log.stopOverdue();
+  locks.abortAll();
+  // BullMQ waits for Redis even then, where there is none.
+  await settledWithin(Promise.all(workers.map((worker) => worker.close(true))), FORCE_MS);
 }
 
 /** Pauses all consumers until the import stands again; returns at once. */
@@ -139,9 +139,12 @@ async function sweep({ ledger, log }: Workbench): Promise<void> {
 }
 
 /** For people: the gate itself works without any of this. */
-function gateChanged({ cluster, state, reason }: Gate, { log, metrics, store, id, background }: Service): void {
+function gateChanged({ cluster, state, reason }: Gate, told: Set<string>, { log, metrics, store, id, background }: Service): void {
   metrics.gateOpen.set({ cluster }, state === "open" ? 1 : state === "half-open" ? 0.5 : 0);
-  if (state === "closed") log.gateClosed({ cluster, reason });
-  if (state === "open") log.gateOpened({ cluster });
+  // A failed probe closes it again: nothing new to say.
+  if (state === "closed" && !told.has(cluster)) log.gateClosed({ cluster, reason });
+  if (state === "open" && told.has(cluster)) log.gateOpened({ cluster });
+  if (state === "closed") told.add(cluster);
+  if (state === "open") told.delete(cluster);
   background(store.ledger.noteCluster(cluster, { [`gate:${id}`]: `${state} ${Date.now()} ${reason}` }));
 }

@@ -103,6 +103,8 @@ export class ClusterClient {
         yield event as WatchEvent;
       }
     } catch (error) {
+      // Silence is an end like any other: the next watch goes on from the last version.
+      if ((error as { code?: unknown }).code === "UND_ERR_BODY_TIMEOUT") return;
       throw error instanceof Error && error.name === "ApiError" ? error : networkError(call, error);
     }
   }

@@ -58,7 +58,11 @@ export class Clusters implements AsyncDisposable {
 
   /** Reads the folder once. @throws when the folder itself cannot be read. */
   async load(): Promise<this> {
-    await this.#read();
+    try {
+      await this.#read();
+    } catch (error) {
+      throw new Error(`UNDERSTUDY_CLUSTERS_DIR: ${this.#folder} cannot be read (${(error as { code?: string }).code ?? "error"})`, { cause: error });
+    }
     return this;
   }
 

@@ -81,3 +81,14 @@ export async function every(ms: number, act: () => Promise<void>, onError: (erro
     await pause(ms, signal);
   }
 }
+
+/** Waits for an end, good or bad, but not for longer. */
+export async function settledWithin(work: Promise<unknown>, ms: number): Promise<"in time" | "late"> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<"late">((resolve) => (timer = setTimeout(resolve, ms, "late")));
+  const end = work.then(
+    () => "in time" as const,
+    () => "in time" as const,
+  );
+  return Promise.race([end, late]).finally(() => clearTimeout(timer));
+}

@@ -3,7 +3,6 @@ import type { Knowledge } from "../decide/identity.ts";
 import type { Witness } from "../decide/rules.ts";
 import type { Candidate, Facts, Grant, Identity, LoginGrant, ProviderValues, Restored, UserObject, ValueKey } from "../subject.ts";
 
-
 /** What the last pass wrote and saw, so that an unchanged subject needs no call. */
 export interface Applied {
   readonly identity: Identity;

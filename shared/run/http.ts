@@ -1,4 +1,5 @@
 // Fastify with our limits, problem+json errors (RFC 9457), and the operators' listener with /livez, /readyz and /metrics.
+import type { Socket } from "node:net";
 import type { FastifyError, FastifyInstance, FastifyReply } from "fastify";
 import fastify from "fastify";
 import type { Listen } from "./config.ts";
@@ -16,6 +17,14 @@ export function openHttp(log: Log): FastifyInstance {
     exposeHeadRoutes: false,
     routerOptions: { ignoreTrailingSlash: false },
   });
+  // Browsers and proxies open connections ahead on which they ask nothing; a closing server would wait for them.
+  const silent = new Set<Socket>();
+  app.server.on("connection", (socket) => {
+    silent.add(socket);
+    socket.once("close", () => silent.delete(socket));
+  });
+  app.server.on("request", ({ socket }) => silent.delete(socket));
+  app.addHook("preClose", async () => silent.forEach((socket) => socket.destroy()));
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const status = error.statusCode ?? 500;
     if (status >= 500) log.requestFailed({ err: error, method: request.method, route: request.routeOptions.url });

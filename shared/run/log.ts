@@ -89,5 +89,22 @@ export function openLog(level: string, bindings: Fields = {}, to: pino.Destinati
     to,
   );
   const said = Object.entries(TEXTS).map(([name, [method, text]]) => [name, (fields: Fields = {}) => logger[method](fields, text)]);
-  return Object.fromEntries(said) as Log;
+  const log = Object.fromEntries(said) as Log;
+  return { ...log, redisTrouble: seldom(log.redisTrouble) };
+}
+
+const SELDOM_MS = 5_000;
+/** Every connection and timer meets the same outage: one line in five seconds says how many were left out. */
+function seldom(say: (fields?: Fields) => void): (fields?: Fields) => void {
+  let next = 0;
+  let leftOut = 0;
+  return (fields = {}) => {
+    if (performance.now() < next) {
+      leftOut += 1;
+      return;
+    }
+    next = performance.now() + SELDOM_MS;
+    say({ ...fields, ...(leftOut > 0 ? { leftOut } : {}) });
+    leftOut = 0;
+  };
 }

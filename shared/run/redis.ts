@@ -4,6 +4,7 @@ import type { RedisOptions } from "ioredis";
 import { Redis } from "ioredis";
 import { QUEUES } from "../jobs.ts";
 import type { QueueName } from "../jobs.ts";
+import { settledWithin } from "../kube/watch.ts";
 import { Ledger } from "../ledger/ledger.ts";
 
 /** One shard today; its hash tag keeps everything of a subject on one node. */
@@ -20,6 +21,7 @@ function connect(url: string, options: Options): Redis {
 }
 
 const START_MS_MAX = 10_000;
+const CLOSE_MS = 2_000;
 
 /** For BullMQ's Workers, whose blocking read has to outlast an outage. */
 export function workerConnection(url: string, onError: (error: Error) => void): Redis {
@@ -79,7 +81,8 @@ export async function openStore(url: string, prefix: string, timeoutMs: number, 
     queues,
     ledger: new Ledger(redis, tag, queues),
     async [Symbol.asyncDispose]() {
-      await Promise.allSettled(Object.values(queues).map((queue) => queue.close()));
+      // A queue cannot say goodbye to a Redis that is away.
+      await settledWithin(Promise.allSettled(Object.values(queues).map((queue) => queue.close())), CLOSE_MS);
       redis.disconnect();
     },
   };

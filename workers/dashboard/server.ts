@@ -36,8 +36,6 @@ export async function startDashboard(config: Config, log: Log, version: string):
   const store = started.use(await openStore(config.redisUrl!, config.redisPrefix, REDIS_TIMEOUT_MS, (err) => log.redisTrouble({ err })));
   const app = openHttp(log);
   started.defer(() => app.close());
-  // Browsers open connections ahead on which they ask nothing, and a closing server would wait for them. Whoever is cut off was only reading.
-  app.addHook("preClose", async () => app.server.closeAllConnections());
   await guard(app, dashboardUsers);
   app.get("/readyz", async (_request, reply) => {
     const why = await whyNotReady(store);

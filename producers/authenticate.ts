@@ -5,7 +5,11 @@ import type { IncomingHttpHeaders } from "node:http";
 import { Webhook } from "standardwebhooks";
 
 /** `at` (ms): when the caller says that it happened; `id` only with a signature. */
-export type Caller = { readonly at: number; readonly id: string | undefined } | { readonly refused: string };
+export interface Authenticated {
+  readonly at: number;
+  readonly id: string | undefined;
+}
+export type Caller = Authenticated | { readonly refused: string };
 
 /**
  * @param signed what the signature is over: the body, or `METHOD target` where there is none

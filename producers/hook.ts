@@ -8,10 +8,11 @@ import type { Config } from "../shared/run/config.ts";
 import { openHttp, problem } from "../shared/run/http.ts";
 import type { Log } from "../shared/run/log.ts";
 import type { Metrics } from "../shared/run/metrics.ts";
-import type { Caller } from "./authenticate.ts";
+import type { Authenticated, Caller } from "./authenticate.ts";
 import { authenticate } from "./authenticate.ts";
+import type { Login } from "./login.ts";
 import { readLogin } from "./login.ts";
-import type { LoginParts } from "./logins.ts";
+import type { LoginParts, Refusal } from "./logins.ts";
 import { answersFor, dropProvider, endLogins, storeLogin, targetsOf, worstOf } from "./logins.ts";
 
 /** Redis away: a caller hears of it before its own patience ends. */
@@ -76,27 +77,31 @@ async function postLogin(parts: HookParts, request: FastifyRequest, reply: Fasti
     return problem(reply, reading.status, reading.detail);
   }
   const { login } = reading;
-  const stored = await inTime(
-    (async () => {
-      const replay = caller.id === undefined ? "new" : await ledger.replay(caller.id, createHash("sha256").update(body).digest("hex"));
-      if (replay === "other") return { status: 409 as const, detail: "this webhook-id was sent with another body" };
-      try {
-        const found = await targetsOf(parts, login, caller.at);
-        if ("targets" in found && replay === "new") await storeLogin(parts, login, caller.at, found.targets);
-        if (!("targets" in found) && caller.id !== undefined && replay === "new") await ledger.forgetReplay(caller.id);
-        return found;
-      } catch (error) {
-        // Nothing may be stored yet: the same request has to count when it comes again.
-        if (caller.id !== undefined && replay === "new") await ledger.forgetReplay(caller.id);
-        throw error;
-      }
-    })(),
-  );
+  const stored = await inTime(storeOnce(parts, login, caller, createHash("sha256").update(body).digest("hex")));
   if (!("targets" in stored)) {
     log.loginRefused({ user: login.user, cluster: login.cluster, status: stored.status, reason: stored.detail });
     return problem(reply, stored.status, stored.detail, stored.status === 503 ? 1 : undefined);
   }
   return answer(parts, reply, { user: login.user, cluster: login.cluster, targets: stored.targets, at: caller.at, holdMs: hold * 1000 });
+}
+
+/** Stores what a login says, once for each webhook id. */
+async function storeOnce(parts: HookParts, login: Login, { id, at }: Authenticated, bodyHash: string): Promise<{ targets: string[] } | Refusal> {
+  const { ledger } = parts;
+  const replay = id === undefined ? "new" : await ledger.replay(id, bodyHash);
+  if (replay === "other") return { status: 409, detail: "this webhook-id was sent with another body" };
+  let stored = false;
+  try {
+    const found = await targetsOf(parts, login, at);
+    if (replay === "same") return found;
+    // Not entitled here is no reason to keep a group that the provider has just taken away.
+    if ("targets" in found || found.narrows) await storeLogin(parts, login, at, "targets" in found ? found.targets : []);
+    stored = "targets" in found;
+    return found;
+  } finally {
+    // Refused, or not stored to the end: the same request has to count when it comes again.
+    if (id !== undefined && replay === "new" && !stored) await ledger.forgetReplay(id);
+  }
 }
 
 interface Asked {

@@ -23,7 +23,8 @@ export interface ClusterAnswer {
   readonly reason: string;
   readonly verifiedAt?: string;
 }
-export type Refusal = { readonly status: 400 | 403 | 404 | 503; readonly detail: string };
+/** `narrows`: the user has subjects, and what the login says of it counts for them all the same. */
+export type Refusal = { readonly status: 400 | 403 | 404 | 409 | 503; readonly detail: string; readonly narrows?: boolean };
 
 /** Where this login counts, or why nowhere. Stores nothing. */
 export async function targetsOf(parts: LoginParts, login: Login, at: number): Promise<{ targets: string[] } | Refusal> {
@@ -42,7 +43,7 @@ export async function targetsOf(parts: LoginParts, login: Login, at: number): Pr
   const entitled = (cluster: string): boolean =>
     bindings.grantsOf(cluster, login.user).length > 0 || bindings.candidatesFor(cluster, login.user, groups).length > 0;
   const targets = (login.cluster === undefined ? configured : [login.cluster]).filter(entitled);
-  return targets.length > 0 ? { targets } : { status: 403, detail: "no binding of the user or its groups" };
+  return targets.length > 0 ? { targets } : { status: 403, detail: "no binding of the user or its groups", narrows: known.clusters.length > 0 };
 }
 
 /** Facts first, to every subject of the user; a login grant where the login counts. */

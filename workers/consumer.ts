@@ -93,6 +93,7 @@ async function work(job: Job, token: string, cancelled: AbortSignal, queue: Queu
     unknownWrite: false,
     stamp: "",
     wrote: false,
+    sealed: false,
     before: undefined,
     steps: [],
   };

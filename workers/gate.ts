@@ -51,11 +51,13 @@ export class Gate {
   readonly cluster: string;
   readonly #lanes: Readonly<Record<QueueName, Lane>>;
   readonly #breaker: CircuitBreakerPolicy;
+  readonly #onChange: (gate: Gate) => void;
   #closedUntil = 0;
   #reason = "";
 
   constructor(cluster: string, atOnce: number, onChange: (gate: Gate) => void) {
     this.cluster = cluster;
+    this.#onChange = onChange;
     this.#lanes = { binding: new Lane(atOnce), login: new Lane(atOnce), deletion: new Lane(atOnce) };
     this.#breaker = circuitBreaker(handleWhen(isTrouble), { breaker: new ConsecutiveBreaker(FAILURES_MAX), halfOpenAfter: PAUSE_MS });
     this.#breaker.onBreak((reason) => {
@@ -78,6 +80,7 @@ export class Gate {
   closeFor(waitMs: number): void {
     this.#closedUntil = Math.max(this.#closedUntil, performance.now() + waitMs);
     this.#reason = "it asked for a pause";
+    this.#onChange(this);
   }
 
   /** Lets a job in, or not. @throws WaitError before anything is done, when the cluster is busy or known not to answer. */

@@ -45,12 +45,15 @@ export async function startWorker(config: Config, log: Log, version: string): Pr
 function openBench(service: Service, locks: Locks, onIncomplete: () => void): Workbench {
   const { config, log, metrics, clusters, store } = service;
   const gates = new Map<string, Gate>();
-  const told = new Set<string>();
+  const told = new Map<string, string>();
+  const tell = (gate: Gate): void => tellGate(gate, told, service);
+  // A pause ends with time alone, and then nobody may come for long.
+  service.repeat(SWEEP_MS, async () => gates.forEach(tell));
   const gateOf = (cluster: string): Gate => {
     const known = gates.get(cluster);
     if (known) return known;
     // Half of the slots at most: a cluster that does not answer must not hold them all.
-    const gate = new Gate(cluster, Math.max(1, Math.ceil(config.concurrency / 2)), (changed) => gateChanged(changed, told, service));
+    const gate = new Gate(cluster, Math.max(1, Math.ceil(config.concurrency / 2)), tell);
     gates.set(cluster, gate);
     return gate;
   };
@@ -138,13 +141,14 @@ async function sweep({ ledger, log }: Workbench): Promise<void> {
   if (found.length > 0) log.swept({ subjects: found.length });
 }
 
-/** For people: the gate itself works without any of this. */
-function gateChanged({ cluster, state, reason }: Gate, told: Set<string>, { log, metrics, store, id, background }: Service): void {
+/** Says how a gate stands when it stands otherwise than last told. For people: the gate itself works without any of this. */
+function tellGate({ cluster, state, reason }: Gate, told: Map<string, string>, { log, metrics, store, id, background }: Service): void {
+  const last = told.get(cluster) ?? "open ";
+  if (last === `${state} ${reason}`) return;
+  told.set(cluster, `${state} ${reason}`);
   metrics.gateOpen.set({ cluster }, state === "open" ? 1 : state === "half-open" ? 0.5 : 0);
   // A failed probe closes it again: nothing new to say.
-  if (state === "closed" && !told.has(cluster)) log.gateClosed({ cluster, reason });
-  if (state === "open" && told.has(cluster)) log.gateOpened({ cluster });
-  if (state === "closed") told.add(cluster);
-  if (state === "open") told.delete(cluster);
+  if (state === "closed" && last.startsWith("open")) log.gateClosed({ cluster, reason });
+  if (state === "open") log.gateOpened({ cluster });
   background(store.ledger.noteCluster(cluster, { [`gate:${id}`]: `${state} ${Date.now()} ${reason}` }));
 }

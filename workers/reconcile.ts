@@ -35,6 +35,8 @@ export interface Run {
   stamp: string;
   /** Something was written, in whichever pass; it differs from `before`. */
   wrote: boolean;
+  /** The role was written by this run: what a dead owner may still send is void. */
+  sealed: boolean;
   /** What was seen before anything was written. */
   before: Seen | undefined;
   readonly steps: string[];
@@ -93,7 +95,7 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
     takeover: taken.takeover,
     me: run.me,
     nonce: randomBytes(5).toString("hex"),
-    sealed: false,
+    sealed: run.sealed,
     absenceSeen: false,
     ownAccount: false,
     rotated: false,
@@ -154,7 +156,7 @@ function note(run: Run, settings: Settings, state: Pass, step: Extract<Step, { k
   run.steps.push(`${step.do} ${step.kind}: ${step.reason}`);
   settings.onWrite(run.subject.cluster, step.kind, step.do);
   if (step.kind === "ClusterRole") {
-    state.sealed = true;
+    state.sealed = run.sealed = true;
     state.checked = false;
     if (step.do === "delete") state.absenceSeen = true;
   }

@@ -35,7 +35,7 @@ if a.login then
     stored = 1
     local ended = num(rec, 'loginEnd') <= now or redis.call('HEXISTS', rec, 'loginDrop') == 1
     -- A renewal alone is no reason to work, until the role's own memory lags by a tenth of the grant.
-    if ended or num(rec, 'appliedEnds') < a.login['end'] - (a.login['end'] - a.login.at) / 10 then changed = true end
+    if ended or (num(rec, 'appliedEnds') > 0 and num(rec, 'appliedEnds') < a.login['end'] - (a.login['end'] - a.login.at) / 10) then changed = true end
     set(rec, {loginAt = int(a.login.at), loginEnd = int(a.login['end']), loginDrop = ''})
   end
 end

@@ -1,8 +1,8 @@
 // Bindings of users, from the management cluster to a request with the impersonator's own token: who gets one, when, and when it goes.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { callsDuring, median, metricOf, settledAfter } from "../support/evidence.ts";
-import { House } from "../support/house.ts";
+import { callsDuring, median, metricOf, openQuiet, settledAfter } from "../support/evidence.ts";
+import type { House } from "../support/house.ts";
 import { actAs, assertActsAsExactly, assertGone, objectsOf, tokenOf, type Who, writesOf } from "../support/impersonator.ts";
 import { assertToTheLetter, named } from "../support/letter.ts";
 import { deleteCrtb, deletePrtb, putCrtb, putPrtb, putUser } from "../support/rancher-objects.ts";
@@ -11,7 +11,7 @@ import { waitUntil } from "../support/wait-until.ts";
 const V3 = "/apis/management.cattle.io/v3";
 const BUILT_IN = ["system:authenticated", "system:cattle:authenticated"];
 let house: House;
-before(async () => (house = await House.open()));
+before(async () => (house = await openQuiet()));
 after(() => house[Symbol.asyncDispose]());
 
 /** Who a user is before any login: what the User object says. */

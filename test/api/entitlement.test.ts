@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { StatusRow } from "../../shared/ledger/status.ts";
-import { callsDuring, loggedIn, median, settledAfter } from "../support/evidence.ts";
-import { House } from "../support/house.ts";
+import { callsDuring, loggedIn, median, openQuiet, settledAfter } from "../support/evidence.ts";
+import type { House } from "../support/house.ts";
 import { actAs, assertActsAsExactly, assertGone, tokenOf, writesOf } from "../support/impersonator.ts";
 import {
   type BindingSubject,
@@ -20,7 +20,7 @@ import {
 
 const BOTH = ["c-one", "c-two"] as const;
 let house: House;
-before(async () => (house = await House.open()));
+before(async () => (house = await openQuiet()));
 after(() => house[Symbol.asyncDispose]());
 
 const extrasOf = (user: string) => ({ principalid: [`github_user://${user}`], username: [`${user}@github`] });

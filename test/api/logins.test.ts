@@ -1,8 +1,8 @@
 // Logins and providers, from the hook to a request with the impersonator's own token: what a person may be follows what was last said, and nothing is written twice.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { callsDuring, median, metricOf, settledAfter } from "../support/evidence.ts";
-import { House } from "../support/house.ts";
+import { callsDuring, median, metricOf, openQuiet, settledAfter } from "../support/evidence.ts";
+import type { House } from "../support/house.ts";
 import { actAs, assertActsAsExactly, objectsOf, tokenOf, type Who, writesOf } from "../support/impersonator.ts";
 import { putAttribute, putCrtb, putPrtb, putUser } from "../support/rancher-objects.ts";
 import { waitUntil } from "../support/wait-until.ts";
@@ -11,7 +11,7 @@ const BOTH = ["c-one", "c-two"] as const;
 const RBAC = "/apis/rbac.authorization.k8s.io/v1";
 type Login = NonNullable<Parameters<House["login"]>[2]>;
 let house: House;
-before(async () => (house = await House.open()));
+before(async () => (house = await openQuiet()));
 after(() => house[Symbol.asyncDispose]());
 
 const asUserObject = (user: string): Who => ({ user, extras: { principalid: [`local://${user}`], username: [user] } });

@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 import type { ApiServer } from "../apiserver/start.ts";
-import { loggedIn } from "../support/evidence.ts";
-import { House } from "../support/house.ts";
+import { loggedIn, openQuiet } from "../support/evidence.ts";
+import type { House } from "../support/house.ts";
 import { NAMESPACE, actAs, assertActsAsExactly, assertGone, objectsOf, tokenOf } from "../support/impersonator.ts";
 import { assertToTheLetter, named, open } from "../support/letter.ts";
 
@@ -32,7 +32,7 @@ const OPEN_RULES = { strict: [], rancher: [open("userextras/requesttokenid"), op
 const houses = {} as Record<Profile, House>;
 before(async () => {
   for (const profile of PROFILES) {
-    houses[profile] = await House.open({
+    houses[profile] = await openQuiet({
       management: false,
       clusters: ["c-one"],
       workers: profile === "strict" ? 3 : 1,

@@ -1,11 +1,22 @@
 // What a test may know of a running house, by public faces only: that a change is settled, what was called meanwhile, what a metric says.
 import type { StatusRow } from "../../shared/ledger/status.ts";
 import type { ApiServer } from "../apiserver/start.ts";
-import type { House, Process } from "./house.ts";
+import type { HouseOptions, Process } from "./house.ts";
+import { House } from "./house.ts";
 import { type Called, callsSince } from "./impersonator.ts";
 import { waitUntil } from "./wait-until.ts";
 
 const DEADLINE_MS = 60_000;
+
+/** A house whose first resync is over: it would look at subjects that a test counts the calls of. */
+export async function openQuiet(options: HouseOptions = {}): Promise<House> {
+  const house = await House.open(options);
+  const resynced = (cluster: string): Promise<number> => metricOf([house.producer], "understudy_resync_last_success_timestamp_seconds", { cluster });
+  await waitUntil("every cluster was resynced once", async () => (await Promise.all([...house.clusters.keys()].map(resynced))).every((at) => at > 0), {
+    deadlineMs: DEADLINE_MS,
+  });
+  return house;
+}
 
 export interface Settled {
   readonly clusters: readonly string[];

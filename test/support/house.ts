@@ -105,7 +105,7 @@ export class House implements AsyncDisposable {
     const child = spawn(process.execPath, [CLI, name], { env: { PATH: process.env["PATH"], ...this.settings, ...settings }, stdio: ["ignore", "ignore", "pipe"] });
     const lines: Record<string, unknown>[] = [];
     let rest = "";
-    child.stderr!.setEncoding("utf8").on("data", (chunk: string) => {
+    child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
       const parts = (rest + chunk).split("\n");
       rest = parts.pop()!;
       for (const part of parts) lines.push(part.startsWith("{") ? (JSON.parse(part) as Record<string, unknown>) : { text: part });

@@ -21,7 +21,17 @@ for (const [what, secret] of Object.entries({ "a plain secret": PLAIN, "a whsec_
   test(`a signature with ${what} of a list is taken, so that secrets can be changed one proxy at a time`, () => {
     const caller = authenticate(signed(secret, BODY, { id: "m-1", at: NOW }), Buffer.from(BODY), BOTH, NOW);
     assert.deepEqual(caller, { at: NOW, id: "m-1" });
-    assert.match(refusal(authenticate(signed(secret, BODY, { at: NOW }), BODY, BOTH.filter((other) => other !== secret), NOW)), /signature is wrong/);
+    assert.match(
+      refusal(
+        authenticate(
+          signed(secret, BODY, { at: NOW }),
+          BODY,
+          BOTH.filter((other) => other !== secret),
+          NOW,
+        ),
+      ),
+      /signature is wrong/,
+    );
   });
 }
 
@@ -58,7 +68,19 @@ for (const id of ["", "x".repeat(257)]) {
   });
 }
 
-for (const timestamp of ["", "now", "NaN", "1e9", "-1", "999999999999999999999", String(NOW), `${NOW / 1000}.5`, `${NOW / 1000}e5`, `${NOW / 1000}x`, ` ${NOW / 1000}`]) {
+for (const timestamp of [
+  "",
+  "now",
+  "NaN",
+  "1e9",
+  "-1",
+  "999999999999999999999",
+  String(NOW),
+  `${NOW / 1000}.5`,
+  `${NOW / 1000}e5`,
+  `${NOW / 1000}x`,
+  ` ${NOW / 1000}`,
+]) {
   test(`the timestamp ${JSON.stringify(timestamp)} is refused, because it is no second of these five minutes`, () => {
     const headers = { ...signed(PLAIN, BODY, { at: NOW }), "webhook-timestamp": timestamp };
     assert.match(refusal(authenticate(headers, BODY, BOTH, NOW)), /webhook-timestamp is the time in whole seconds|signature is wrong/);
@@ -96,7 +118,12 @@ test("a bearer secret that is wrong in any way is refused, and a signature besid
     fc.constantFrom(`${PLAIN}x`, PLAIN.toUpperCase(), "undefined", "null"),
   );
   const isSecret = (text: string): boolean => BOTH.includes(text);
-  fc.assert(fc.property(wrong.filter((text) => !isSecret(text)), (text) => void refusal(authenticate({ authorization: `Bearer ${text}` }, BODY, BOTH, NOW))));
+  fc.assert(
+    fc.property(
+      wrong.filter((text) => !isSecret(text)),
+      (text) => void refusal(authenticate({ authorization: `Bearer ${text}` }, BODY, BOTH, NOW)),
+    ),
+  );
   assert.match(refusal(authenticate({ ...signed(PLAIN, BODY), authorization: "Bearer wrong" }, BODY, BOTH, NOW)), /bearer secret is wrong/);
 });
 

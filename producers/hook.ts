@@ -65,7 +65,7 @@ async function inTime<T>(work: Promise<T>): Promise<T> {
 
 /** Authenticate, read, ask who is entitled, store, answer: in this order, so that nothing unsigned is parsed and nothing refused is stored. */
 async function postLogin(parts: HookParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { ledger, log, policy } = parts;
+  const { log, policy } = parts;
   const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
   const caller = authenticate(request.headers, body, parts.config.hookSecrets, parts.now());
   if ("refused" in caller) return unauthenticated(parts, reply, caller.refused);
@@ -97,6 +97,7 @@ async function storeOnce(parts: HookParts, login: Login, { id, at }: Authenticat
     // Not entitled here is no reason to keep a group that the provider has just taken away.
     if ("targets" in found || found.narrows) await storeLogin(parts, login, at, "targets" in found ? found.targets : []);
     stored = "targets" in found;
+    if (id !== undefined && stored) await ledger.endReplay(id, bodyHash);
     return found;
   } finally {
     // Refused, or not stored to the end: the same request has to count when it comes again.
@@ -145,8 +146,11 @@ async function deleteLogin(parts: HookParts, request: FastifyRequest, reply: Fas
   const caller = authenticateTarget(parts, request);
   if ("refused" in caller) return unauthenticated(parts, reply, caller.refused);
   const [user, provider, ...rest] = segments(request.url, "/v1/logins/");
-  if (!user || rest.length > 0) return problem(reply, 400, "DELETE /v1/logins/{user}[/{provider}], each percent-encoded");
-  const { cluster } = request.query as { cluster?: string };
+  // A slash or a misspelt query too many must not end more than was meant.
+  if (!user || provider === "" || rest.length > 0) return problem(reply, 400, "DELETE /v1/logins/{user}[/{provider}], each percent-encoded");
+  const { cluster, ...others } = request.query as { cluster?: string | string[] };
+  if (Array.isArray(cluster) || Object.keys(others).length > 0)
+    return problem(reply, 400, `${Object.keys(others)[0]?.slice(0, 63) ?? "cluster"}: the query is ?cluster=C, once, or nothing`);
   if (cluster !== undefined && !parts.clusters().includes(cluster)) return problem(reply, 404, `cluster ${cluster.slice(0, 63)} is not configured`);
   await inTime(provider === undefined ? endLogins(parts, user, cluster, caller.at) : dropProvider(parts, user, provider, caller.at));
   return reply.code(202).send({ state: "pending", reason: "" });

@@ -14,6 +14,7 @@ import { errorFields } from "../shared/run/log.ts";
 import type { Metrics, PassResult } from "../shared/run/metrics.ts";
 import type { Subject } from "../shared/subject.ts";
 import type { Gate } from "./gate.ts";
+import { isAway } from "./gate.ts";
 import type { Locks } from "./locks.ts";
 import type { Outcome, Run, Settings } from "./reconcile.ts";
 import { reconcile } from "./reconcile.ts";
@@ -23,6 +24,7 @@ const BUSY_MS_MAX = 250;
 const IMPORT_WAIT_MS = 1_000;
 /** Where the record could not be asked: Redis itself is away. */
 const RETRY_MS = 5_000;
+const AWAY_MS_MAX = 8_000;
 
 /** What every job of a process shares. */
 export interface Workbench extends Settings {
@@ -174,7 +176,9 @@ async function afterError(error: unknown, run: Run, job: Job, token: string, ben
     return { thrown: new DelayedError(), result: error instanceof NotNow && error.why === "busy" ? "busy" : "released" };
   }
   if (run.stamp === "") throw new RetryError(reason, RETRY_MS);
-  const waitMs = await bench.ledger.fail(subject, run.me, run.stamp, { mode: move.kind === "terminal" ? "terminal" : "fail", ...how });
+  // The gate keeps everybody from a cluster that is away; once it is back nobody waits long for having found out.
+  const longest = isAway(error) ? AWAY_MS_MAX : 0;
+  const waitMs = await bench.ledger.fail(subject, run.me, run.stamp, { mode: move.kind === "terminal" ? "terminal" : "fail", waitMs: longest, ...how });
   if (waitMs === 0) return { result: "lost" };
   if (move.kind === "terminal") {
     bench.log.terminal({ ...subject, err: error });

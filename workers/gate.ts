@@ -14,6 +14,9 @@ const PAUSE_MS = 5_000;
 /** No answer, or an answer that says that the server is not well: what a breaker counts. */
 const isTrouble = (error: unknown): boolean => error instanceof ApiError && (error.status === 0 || error.status >= 500 || error.status === 401);
 
+/** No subject's fault: the cluster cannot be reached, or what stands before it cannot reach it. */
+export const isAway = (error: unknown): boolean => error instanceof ApiError && [0, 502, 503, 504].includes(error.status);
+
 /** How many passes of one queue run at once. Who comes too many is told when its turn is likely to be, or a backlog would be asked for again and again. */
 class Lane {
   readonly #bulkhead: BulkheadPolicy;

@@ -19,7 +19,9 @@ export interface Stream<T extends KubernetesObject> {
   onRetry?(error: unknown, waitMs: number): void;
 }
 
-const WAIT_MS_MAX = 30_000;
+const RETRY_AFTER_MS_MAX = 30_000;
+/** Whoever waits for an event waits so long at most after the server is back. */
+const BACKOFF_MS_MAX = 5_000;
 
 /** Runs until the signal ends it. A callback that throws makes the stream list again, so nothing that it was told is lost. */
 export async function follow<T extends KubernetesObject>(client: ClusterClient, stream: Stream<T>, signal: AbortSignal): Promise<void> {
@@ -55,9 +57,9 @@ export async function follow<T extends KubernetesObject>(client: ClusterClient, 
 
 /** What the server asked for, else twice as long each time, with jitter: a restarted API server must not meet everybody at once. */
 function waitAfter(error: unknown, failures: number): number {
-  if (error instanceof ApiError && error.retryAfterMs !== undefined) return Math.min(error.retryAfterMs, WAIT_MS_MAX);
+  if (error instanceof ApiError && error.retryAfterMs !== undefined) return Math.min(error.retryAfterMs, RETRY_AFTER_MS_MAX);
   if (error instanceof ApiError && error.status === 410) return 0;
-  return Math.min(WAIT_MS_MAX, 100 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random() / 2);
+  return Math.min(BACKOFF_MS_MAX, 100 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random() / 2);
 }
 
 /** Waits, or returns at once when the signal ends it. */

@@ -1,5 +1,5 @@
 -- S6 fail: gives the lock back without a result.
--- KEYS record, due. ARGV subject, me, stamp, mode fail|terminal|release, wait ms (release only), reason, 1 if a write's answer is unknown, jitter in [0,1), 1 if something was written.
+-- KEYS record, due. ARGV subject, me, stamp, mode fail|terminal|release, wait ms (release; of fail the longest, 0 = ten minutes), reason, 1 if a write's answer is unknown, jitter in [0,1), 1 if something was written.
 -- Returns ms until the next try; 0 for a run that is no longer the owner.
 local rec, due, subject, mode = KEYS[1], KEYS[2], ARGV[1], ARGV[4]
 if (redis.call('HGET', rec, 'owner') or '') ~= ARGV[2] then return 0 end
@@ -24,7 +24,8 @@ if mode == 'terminal' then
   fields.result = 'failed'
 else
   local fails = num(rec, 'fails') + 1
-  wait = newer and 5000 or math.max(5000, math.min(600000, 1000 * 2 ^ math.min(fails, 20)) * (0.75 + 0.5 * tonumber(ARGV[8])))
+  local longest = tonumber(ARGV[5]) > 0 and tonumber(ARGV[5]) or 600000
+  wait = newer and 5000 or math.max(5000, math.min(longest, 1000 * 2 ^ math.min(fails, 20)) * (0.75 + 0.5 * tonumber(ARGV[8])))
   fields.fails = int(fails)
   fields.result = 'retrying'
 end

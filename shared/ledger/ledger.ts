@@ -211,11 +211,16 @@ export class Ledger {
     } while (cursor !== "0");
   }
 
-  /** The first caller with this webhook id gets `new`; the same body again `same`, another body `other`. */
+  /** A webhook id: `new` until its login is known to be stored, then `same` for the same body; `other` for another body at any time. */
   async replay(webhookId: string, bodyHash: string): Promise<"new" | "same" | "other"> {
     const key = this.#key("hook", webhookId);
-    if ((await this.redis.set(key, bodyHash, "PX", 600_000, "NX")) === "OK") return "new";
-    return (await this.redis.get(key)) === bodyHash ? "same" : "other";
+    if ((await this.redis.set(key, `begun ${bodyHash}`, "PX", 600_000, "NX")) === "OK") return "new";
+    const known = (await this.redis.get(key)) ?? `begun ${bodyHash}`;
+    // Begun and not ended: stored in part or not at all, or being stored; to do it twice is harmless, to leave it out is not.
+    return known.endsWith(` ${bodyHash}`) ? (known.startsWith("begun ") ? "new" : "same") : "other";
+  }
+  async endReplay(webhookId: string, bodyHash: string): Promise<void> {
+    await this.redis.set(this.#key("hook", webhookId), `stored ${bodyHash}`, "PX", 600_000);
   }
   async forgetReplay(webhookId: string): Promise<void> {
     await this.redis.del(this.#key("hook", webhookId));

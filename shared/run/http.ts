@@ -16,6 +16,7 @@ export function openHttp(log: Log): FastifyInstance {
     logger: false,
     exposeHeadRoutes: false,
     routerOptions: { ignoreTrailingSlash: false },
+    frameworkErrors: (_error, _request, reply) => problem(reply as unknown as FastifyReply, 400, "path: write each part percent-encoded in UTF-8"),
   });
   // Browsers and proxies open connections ahead on which they ask nothing; a closing server would wait for them.
   const silent = new Set<Socket>();
@@ -28,7 +29,8 @@ export function openHttp(log: Log): FastifyInstance {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const status = error.statusCode ?? 500;
     if (status >= 500) log.requestFailed({ err: error, method: request.method, route: request.routeOptions.url });
-    return problem(reply, status, status >= 500 ? "it is in the log" : error.message);
+    const said = error.code === "FST_ERR_CTP_BODY_TOO_LARGE" ? `body: at most ${BODY_BYTES_MAX} bytes` : error.message;
+    return problem(reply, status, status >= 500 ? "it is in the log" : said);
   });
   app.setNotFoundHandler((request, reply) => problem(reply, 404, `no ${request.method} here`));
   return app;

@@ -55,7 +55,7 @@ test("M31 while the authorizer refuses five times, ready comes after the sixth r
   await assertActsAsExactly(house().cluster("c-one"), who(user));
 });
 
-test("a 429 with Retry-After keeps every worker that got it away for that long, from all subjects, and uses no attempt", async (t) => {
+test("M41 a 429 with Retry-After keeps every worker that got it away for that long, from all subjects, and uses no attempt", async (t) => {
   const [first, second] = [people("slow", 12), people("later", 6)];
   await known([...first, ...second]);
   const retriesAtFirst = await retries();
@@ -107,7 +107,7 @@ async function gateOf(cluster: string): Promise<{ gate: string; reason: string }
   return { gate, reason };
 }
 
-test("a cluster that does not answer closes its gate, delays only itself, uses no attempts for waiting, and is back ten seconds after it is back", async (t) => {
+test("M41 a cluster that does not answer closes its gate, delays only itself, uses no attempts for waiting, and is served within seconds once it is back", async (t) => {
   const [early, late, elsewhere, calm] = [people("early", 20), people("late", 5), people("elsewhere", 10), people("calm", 10)];
   await known([...early, ...late, ...elsewhere, ...calm]);
   const calmMs = await readyMs("c-two", calm);

@@ -184,7 +184,7 @@ test("any bytes and any JSON are answered: taken, or refused with a reason that 
       const reading = readLogin(body, policy);
       if ("login" in reading) return assert.ok(reading.login.user.length > 0);
       assert.match(reading.detail, /\S/);
-      return assert.doesNotMatch(reading.detail, /[\n\u202e\u0000]/);
+      return assert.ok(!["\n", "\u202e", "\u0000"].some((bad) => reading.detail.includes(bad)));
     }),
   );
 });

@@ -28,7 +28,9 @@ function aGate(atOnce = 2): { gate: Gate; states: string[]; fail: (error?: Error
     states,
     fail: (error = apiError(0, "ECONNREFUSED")) =>
       assert.rejects(
-        gate.calls(() => Promise.reject(error)),
+        gate.calls(async () => {
+          throw error;
+        }),
         error,
       ),
     answer: () => gate.calls(async () => "answered"),

@@ -1,6 +1,5 @@
 // Who may call the hook: a Standard Webhooks signature, or a bearer secret for proxies that cannot sign. Several secrets at once, for rotation.
-import { timingSafeEqual } from "node:crypto";
-import { createHash } from "node:crypto";
+import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { Webhook } from "standardwebhooks";
 

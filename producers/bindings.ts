@@ -8,6 +8,8 @@ const EVERYWHERE = "*";
 
 /** One process' view. Two producers may differ for a moment; the ledger merges by version, so neither can take the other back. */
 export class Bindings {
+  /** Filled once from whole lists; until then nobody may be judged by it. */
+  loaded = false;
   readonly #byId = new Map<string, Binding>();
   /** User → ids of the user's own bindings. */
   readonly #byUser = new Map<string, Set<string>>();
@@ -58,15 +60,17 @@ export class Bindings {
   *subjects(): Generator<{ cluster: string; user: string }> {
     for (const { cluster, holder } of this.#byId.values()) if (cluster !== undefined && "user" in holder) yield { cluster, user: holder.user };
   }
-  clustersOf(user: string): string[] {
-    return [...new Set(this.#ids(this.#byUser, user).flatMap(({ cluster }) => (cluster === undefined ? [] : [cluster])))];
-  }
   /** Why this user, with these groups, may have an impersonator on this cluster at login. */
   candidatesFor(cluster: string, user: string, groups: readonly string[]): Told<Candidate>[] {
     const held = new Set([...BUILT_IN_GROUPS, ...groups]);
     return [...this.#ids(this.#candidates, cluster), ...this.#ids(this.#candidates, EVERYWHERE)]
       .filter(({ holder }) => ("user" in holder ? holder.user === user : held.has(holder.group)))
       .map(candidateFrom);
+  }
+  /** What a stored candidate is now on this cluster; undefined = none any more. Its group may be another: decide asks. */
+  candidateOn(cluster: string, id: string): Told<Candidate> | undefined {
+    const binding = this.#byId.get(id);
+    return binding && makesCandidates(binding) && (binding.cluster ?? cluster) === cluster ? candidateFrom(binding) : undefined;
   }
   #ids(map: Map<string, Set<string>>, key: string): Binding[] {
     return [...(map.get(key) ?? [])].map((id) => this.#byId.get(id)!);

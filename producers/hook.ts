@@ -152,7 +152,10 @@ async function deleteLogin(parts: HookParts, request: FastifyRequest, reply: Fas
   if (Array.isArray(cluster) || Object.keys(others).length > 0)
     return problem(reply, 400, `${Object.keys(others)[0]?.slice(0, 63) ?? "cluster"}: the query is ?cluster=C, once, or nothing`);
   if (cluster !== undefined && !parts.clusters().includes(cluster)) return problem(reply, 404, `cluster ${cluster.slice(0, 63)} is not configured`);
-  await inTime(provider === undefined ? endLogins(parts, user, cluster, caller.at) : dropProvider(parts, user, provider, caller.at));
+  // A signature's time is in whole seconds: what came before within that second is meant too.
+  const at = caller.id === undefined ? caller.at : Math.min(caller.at + 999, parts.now());
+  if (!(await inTime(parts.ledger.mark())).complete) return problem(reply, 503, "the import does not stand yet", 1);
+  await inTime(provider === undefined ? endLogins(parts, user, cluster, at) : dropProvider(parts, user, provider, at));
   return reply.code(202).send({ state: "pending", reason: "" });
 }
 

@@ -2,8 +2,7 @@
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { Told } from "../shared/ledger/told.ts";
 import type { SubjectRecord, UserRecord } from "../shared/ledger/record.ts";
-import type { Log } from "../shared/run/log.ts";
-import type { Grant, Subject } from "../shared/subject.ts";
+import type { Candidate, Grant, Subject } from "../shared/subject.ts";
 import { subjectKey, subjectOf } from "../shared/subject.ts";
 import type { Bindings } from "./bindings.ts";
 import { submitWithCandidates } from "./tell.ts";
@@ -25,23 +24,19 @@ export interface Imported {
   readonly held: ReadonlyMap<string, number>;
 }
 
-/** Writes what `bindings` holds. @throws when Redis does not answer; the mark is then not set. */
-export async function importAll(ledger: Ledger, bindings: Bindings, log: Log, options: ImportOptions): Promise<Imported> {
+/** Writes what `bindings` holds. @throws when Redis does not answer, or the signal ends it; the mark is then not set. */
+export async function importAll(ledger: Ledger, bindings: Bindings, options: ImportOptions, signal: AbortSignal): Promise<Imported> {
   const records = await subjectsOf(ledger, bindings);
-  const copies = await learnAll(ledger, bindings, new Set([...records.keys()].map((key) => subjectOf(key).user)), options.whole);
-  const gone = new Map([...records].map(([key, record]) => [key, removalsOf(bindings, subjectOf(key), record)] as const));
-  const held = heldRemovals(records, gone, bindings, options.removalsMax);
-  for (const [cluster, removals] of held) log.removalsHeld({ cluster, removals });
+  const held = heldRemovals(records, bindings, options.removalsMax);
+  const copies = await learnAll(ledger, bindings, { records, held, whole: options.whole, signal });
   let changed = 0;
-  await inParallel([...records.keys()], async (key) => {
+  await inParallel([...records.keys()], signal, async (key) => {
     const subject = subjectOf(key);
-    const record = records.get(key);
-    const removed = held.has(subject.cluster) ? [] : gone.get(key)!;
+    const ends = held.has(subject.cluster) ? { grants: [], candidates: [] } : endsFor(bindings, subject, records.get(key));
     let copy = copies.get(subject.user)!;
     if (!copy.clusters.includes(subject.cluster)) copy = await ledger.learn(subject.user, { join: subject.cluster });
-    const candidates = (record?.candidates ?? []).filter(({ id }) => !bindings.get(id)).map(({ id }) => ({ id, rv: bindings.goneAt(id), live: undefined }));
-    const queue = removed.length > 0 ? "deletion" : "binding";
-    const told = { grants: [...bindings.grantsOf(subject.cluster, subject.user), ...removed], candidates, copy, whole: options.whole };
+    const queue = ends.grants.length > 0 ? "deletion" : "binding";
+    const told = { grants: [...bindings.grantsOf(subject.cluster, subject.user), ...ends.grants], candidates: ends.candidates, copy, whole: options.whole };
     const { delayMs } = await submitWithCandidates(ledger, bindings, subject, told, queue, queue);
     if (delayMs >= 0) changed += 1;
   });
@@ -56,46 +51,58 @@ async function subjectsOf(ledger: Ledger, bindings: Bindings): Promise<Map<strin
   return found;
 }
 
-/** Tells the users' records; whoever is known to the ledger but to no list is gone. */
-async function learnAll(ledger: Ledger, bindings: Bindings, known: ReadonlySet<string>, whole: boolean): Promise<Map<string, UserRecord>> {
+interface Learning {
+  readonly records: ReadonlyMap<string, SubjectRecord | undefined>;
+  readonly held: ReadonlyMap<string, number>;
+  readonly whole: boolean;
+  readonly signal: AbortSignal;
+}
+/** Tells the users' records; whoever is known to the ledger but to no list is gone, unless that is held back. */
+async function learnAll(ledger: Ledger, bindings: Bindings, { records, held, whole, signal }: Learning): Promise<Map<string, UserRecord>> {
   const copies = new Map<string, UserRecord>();
-  await inParallel([...new Set([...known, ...bindings.users.keys(), ...bindings.attributes.keys()])], async (user) => {
-    const said = bindings.users.get(user) ?? { rv: bindings.versions.get("users") ?? "0", live: null };
-    copies.set(user, await ledger.learn(user, { user: said, attribute: bindings.attributes.get(user) ?? [], whole }));
+  const subjects = [...records.keys()].map(subjectOf);
+  const kept = new Set(subjects.filter(({ cluster }) => held.has(cluster)).map(({ user }) => user));
+  await inParallel([...new Set([...subjects.map(({ user }) => user), ...bindings.users.keys(), ...bindings.attributes.keys()])], signal, async (user) => {
+    const gone = kept.has(user) ? undefined : { rv: bindings.versions.get("users") ?? "0", live: null };
+    const said = bindings.users.get(user) ?? gone;
+    copies.set(user, await ledger.learn(user, { ...(said ? { user: said } : {}), attribute: bindings.attributes.get(user) ?? [], whole }));
   });
   return copies;
 }
 
-/** Grants in the record that no list has any more. */
-function removalsOf(bindings: Bindings, { cluster, user }: Subject, record: SubjectRecord | undefined): Told<Grant>[] {
+/** Grants and candidates in the record that no list has any more, or that now mean somebody else. */
+function endsFor(bindings: Bindings, { cluster, user }: Subject, record: SubjectRecord | undefined): { grants: Told<Grant>[]; candidates: Told<Candidate>[] } {
   const live = new Set(bindings.grantsOf(cluster, user).map(({ id }) => id));
-  return (record?.grants ?? []).filter(({ id }) => !live.has(id)).map(({ id }) => ({ id, rv: bindings.goneAt(id), live: undefined }));
+  const gone = ({ id }: { id: string }) => ({ id, rv: bindings.goneAt(id), live: undefined });
+  return {
+    grants: (record?.grants ?? []).filter(({ id }) => !live.has(id)).map(gone),
+    candidates: (record?.candidates ?? []).map((candidate) => bindings.candidateOn(cluster, candidate.id) ?? gone(candidate)),
+  };
 }
 
-/** A list that lost many bindings may be a mistake: above the limit nobody is removed on its word. Candidates and facts are told all the same. */
-function heldRemovals(
-  records: ReadonlyMap<string, SubjectRecord | undefined>,
-  gone: ReadonlyMap<string, readonly unknown[]>,
-  bindings: Bindings,
-  removalsMax: number,
-): Map<string, number> {
-  const count = new Map<string, { all: number; last: number }>();
+/** A list that lost much may be a mistake: where more than the limit would lose their last reason, or their User, nobody is removed on its word. */
+function heldRemovals(records: ReadonlyMap<string, SubjectRecord | undefined>, bindings: Bindings, removalsMax: number): Map<string, number> {
+  const count = new Map<string, { all: number; lost: number }>();
   for (const [key, record] of records) {
-    const { cluster, user } = subjectOf(key);
-    const of = count.get(cluster) ?? { all: 0, last: 0 };
-    if (record && record.grants.length > 0) of.all += 1;
-    if (gone.get(key)!.length > 0 && bindings.grantsOf(cluster, user).length === 0) of.last += 1;
-    count.set(cluster, of);
+    const subject = subjectOf(key);
+    if (!record || (record.grants.length === 0 && record.candidates.length === 0)) continue;
+    const of = count.get(subject.cluster) ?? { all: 0, lost: 0 };
+    const keeps = bindings.grantsOf(subject.cluster, subject.user).length > 0 || endsFor(bindings, subject, record).candidates.some(({ live }) => live);
+    const userGone = record.facts?.user && !bindings.users.get(subject.user)?.live;
+    count.set(subject.cluster, { all: of.all + 1, lost: of.lost + (!keeps || userGone ? 1 : 0) });
   }
-  return new Map([...count].filter(([, { all, last }]) => last > REMOVALS_MIN && last > all * removalsMax).map(([cluster, { last }]) => [cluster, last]));
+  return new Map([...count].filter(([, { all, lost }]) => lost > REMOVALS_MIN && lost > all * removalsMax).map(([cluster, { lost }]) => [cluster, lost]));
 }
 
 /** So many at once: enough to fill the connection, few enough to stop soon. */
-async function inParallel<T>(items: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
+async function inParallel<T>(items: readonly T[], signal: AbortSignal, act: (item: T) => Promise<void>): Promise<void> {
   const rest = items.values();
   await Promise.all(
     Array.from({ length: AT_ONCE }, async () => {
-      for (const item of rest) await act(item);
+      for (const item of rest) {
+        signal.throwIfAborted();
+        await act(item);
+      }
     }),
   );
 }

@@ -35,7 +35,7 @@ export async function targetsOf(parts: LoginParts, login: Login, at: number): Pr
     return login.cluster === undefined
       ? { status: 400, detail: "cluster: without a management cluster a login names its cluster" }
       : { targets: [login.cluster] };
-  if (!(await ledger.mark()).complete) return { status: 503, detail: "the import does not stand yet" };
+  if (!bindings.loaded || !(await ledger.mark()).complete) return { status: 503, detail: "the import does not stand yet" };
   const known = await ledger.userRecord(login.user);
   const { user } = known.facts;
   if (user !== null && !user.enabled) return { status: 403, detail: "the user is disabled" };
@@ -63,13 +63,23 @@ export async function storeLogin(parts: LoginParts, login: Login, at: number, ta
 /** Drops a provider's facts; only newer ones of it count again. */
 export async function dropProvider({ ledger, bindings }: LoginParts, user: string, provider: string, at: number): Promise<void> {
   const copy = await ledger.learn(user, { drop: { provider, at } });
-  await Promise.all(copy.clusters.map((cluster) => submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding")));
+  // What a role remembers may be that provider's: it no longer counts either.
+  const told = { copy, dropRestored: true };
+  await Promise.all(copy.clusters.map((cluster) => submitWithCandidates(ledger, bindings, { cluster, user }, told, "facts", "deletion")));
 }
 
-/** Ends the login grants of a user, on one cluster or on all. */
-export async function endLogins({ ledger }: LoginParts, user: string, cluster: string | undefined, at: number): Promise<void> {
-  const clusters = cluster === undefined ? (await ledger.userRecord(user)).clusters : [cluster];
-  await Promise.all(clusters.map((id) => ledger.submit({ cluster: id, user }, { endLogin: at }, "deletion", "deletion")));
+/** Ends the login grants of a user, on one cluster or on all: also where only a role remembers it, after a lost Redis. */
+export async function endLogins({ ledger, ...parts }: LoginParts, user: string, cluster: string | undefined, at: number): Promise<void> {
+  const unread = new Set<string>();
+  for (const id of parts.clusters()) if (!(await isRead(ledger, id))) unread.add(id);
+  const clusters = cluster === undefined ? new Set([...(await ledger.userRecord(user)).clusters, ...unread]) : [cluster];
+  await Promise.all([...clusters].map((id) => ledger.submit({ cluster: id, user }, { endLogin: at, endUnread: unread.has(id) }, "deletion", "deletion")));
+}
+
+/** Whether a cluster's roles have been read since the ledger last began anew. */
+async function isRead(ledger: Ledger, cluster: string): Promise<boolean> {
+  const { forgottenAt = "0", lastResync = "0" } = await ledger.clusterFields(cluster);
+  return Number(lastResync) > Number(forgottenAt);
 }
 
 /** How it stands on each cluster. */

@@ -25,16 +25,17 @@ export async function startProducer(config: Config, log: Log, version: string): 
   const bindings = new Bindings();
   const ids = (): string[] => service.clusters.ids();
   if (config.source === "rancher") await followSources(started, service, bindings);
-  else service.repeat(TURN_MS, () => markLogins(service));
+  else {
+    bindings.loaded = true; // there are none
+    service.repeat(TURN_MS, () => markLogins(service));
+  }
   followClusters(service);
-  service.repeat(TURN_MS, async () => {
-    if (await service.importStands()) await Promise.all(ids().map((cluster) => resyncIfDue(cluster, service, bindings)));
-  });
+  resyncInTurn(service, bindings);
   const { metrics, store } = service;
   const hook = openHook({ ledger: store.ledger, bindings, config, policy: config, log, metrics, clusters: ids, now: () => Date.now() });
   started.defer(() => hook.close());
   const hookAddress = await listen(hook, config.hookListen);
-  const ops = await openServiceOps(started, service);
+  const ops = await openServiceOps(started, service, () => (bindings.loaded ? undefined : "the sources have not been read yet"));
   log.started({ what: "producer", id: service.id, source: config.source, hook: hookAddress, ops, clusters: ids() });
   const all = started.move();
   return { ops, hook: hookAddress, [Symbol.asyncDispose]: () => all.disposeAsync() };
@@ -75,22 +76,35 @@ async function markLogins({ store, clusters, importStands }: Service): Promise<v
   if (await importStands()) return;
   const { ledger } = store;
   await ledger.importEnd(await ledger.importBegin());
-  for (const cluster of clusters.ids()) await ledger.noteCluster(cluster, { resyncAt: 0 });
+  for (const cluster of clusters.ids()) await ledger.noteCluster(cluster, { resyncAt: 0, forgottenAt: Date.now() });
+}
+
+/** Each cluster by itself: a slow one keeps no other waiting. */
+function resyncInTurn(service: Service, bindings: Bindings): void {
+  const running = new Set<string>();
+  service.repeat(TURN_MS, async () => {
+    if (!bindings.loaded || !(await service.importStands())) return;
+    for (const cluster of service.clusters.ids().filter((id) => !running.has(id))) {
+      running.add(cluster);
+      service.background(resyncIfDue(cluster, service, bindings).finally(() => running.delete(cluster)));
+    }
+  });
 }
 
 /** The timer of each cluster's resync lies in Redis, so that several producers do it once. */
 async function resyncIfDue(cluster: string, { config, log, metrics, store, clusters, id, stopping }: Service, bindings: Bindings): Promise<void> {
   const { ledger } = store;
-  const { resyncAt } = await ledger.clusterFields(cluster);
+  const { resyncAt, heldImport = "0" } = await ledger.clusterFields(cluster);
   const client = clusters.get(cluster);
   if (!client || Number(resyncAt ?? 0) > Date.now() || !(await ledger.claimResync(cluster, id, RESYNC_MS_MAX))) return;
   try {
     await ledger.noteCluster(cluster, { resyncAt: Date.now() + Math.round(config.resyncMs * (0.9 + Math.random() * 0.2)) });
-    const result = await resync({ client, ledger, bindings, source: config.source, install: config.install, removalsMax: config.removalsMax }, stopping);
+    const { run } = await ledger.mark();
+    const result = await resync({ client, ledger, bindings, config, run }, stopping);
     await ledger.noteCluster(cluster, { lastResync: Date.now(), heldResync: result.held });
     metrics.resyncedAt.set({ cluster }, Date.now() / 1000);
     metrics.orphans.set({ cluster }, result.orphans);
-    metrics.removalsHeld.set({ cluster }, result.held);
+    metrics.removalsHeld.set({ cluster }, result.held + Number(heldImport));
     if (result.held > 0) log.removalsHeld({ cluster, removals: result.held });
     log.resynced({ cluster, ...result });
   } catch (error) {

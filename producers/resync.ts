@@ -6,7 +6,9 @@ import type { ClusterClient } from "../shared/kube/client.ts";
 import { METADATA_ONLY_LIST } from "../shared/kube/client.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { SubjectRecord } from "../shared/ledger/record.ts";
+import { CLUSTER_MISSING } from "../shared/ledger/status.ts";
 import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, USER_ANNOTATION } from "../shared/names.ts";
+import type { Config } from "../shared/run/config.ts";
 import type { Bindings } from "./bindings.ts";
 import { REMOVALS_MIN } from "./import.ts";
 import { submitWithCandidates } from "./tell.ts";
@@ -32,43 +34,53 @@ export interface ResyncParts {
   readonly client: ClusterClient;
   readonly ledger: Ledger;
   readonly bindings: Bindings;
-  readonly source: "rancher" | "logins";
-  readonly install: string;
-  readonly removalsMax: number;
+  readonly config: Pick<Config, "source" | "install" | "removalsMax" | "profile">;
+  /** run_id of the Redis that answers. */
+  readonly run: string;
 }
 
 /** @throws ApiError when a list cannot be had whole. */
-export async function resync({ client, ledger, bindings, source, install, removalsMax }: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
+export async function resync({ client, ledger, bindings, config, run }: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
   const { cluster } = client;
-  const found = await listAll(client, install, signal);
+  const found = await listAll(client, config.install, signal);
   let woken = 0;
   let subjects = 0;
   for await (const { subject, record } of ledger.subjects(cluster)) {
+    signal.throwIfAborted();
     subjects += 1;
     const objects = found.get(subject.user);
+    // A record that has only begun may know less than the role: that is told below.
+    if (!record.applied && remembers(objects)) continue;
     found.delete(subject.user);
-    if (!differs(record, objects)) continue;
+    if (!differs(record, objects, config, run)) continue;
     await ledger.submit(subject, {}, "resync", "binding");
     woken += 1;
   }
   // Without a management cluster every impersonator has a login behind it: one that never had was made by another source, whose setting may only be missing.
-  const others = source === "logins" ? [...found].filter(([, { role }]) => role && loginEndsOf(role) === 0) : [];
+  const others = config.source === "logins" ? [...found].filter(([, { role }]) => role && loginEndsOf(role) === 0) : [];
   for (const [user] of others) found.delete(user);
   // What the ledger does not know is an orphan, or was forgotten with a lost Redis: then the role itself is the memory, and the worker reads it.
-  const forgotten = [...found].filter(([, { role }]) => role && loginEndsOf(role) > Date.now());
-  const orphans = [...found].filter(([, { role }]) => !role || loginEndsOf(role) <= Date.now());
-  const held = orphans.length > REMOVALS_MIN && orphans.length > removalsMax * (subjects + found.size) ? orphans.length : 0;
+  const forgotten = [...found].filter(([, objects]) => remembers(objects));
+  const orphans = [...found].filter(([, objects]) => !remembers(objects));
+  const held = orphans.length > REMOVALS_MIN && orphans.length > config.removalsMax * (subjects + found.size) ? orphans.length : 0;
   for (const [user, { role }] of held > 0 ? forgotten : [...forgotten, ...orphans]) {
+    signal.throwIfAborted();
     const copy = await ledger.learn(user, { join: cluster });
-    const groups = namesIn(role?.rules)
-      .filter(({ resource }) => resource === "groups")
-      .map(({ name }) => name);
-    await ledger.submit({ cluster, user }, { copy, candidates: bindings.candidatesFor(cluster, user, groups) }, "orphan", "binding");
+    const names = namesIn(role?.rules).filter(({ resource }) => resource === "groups");
+    const candidates = bindings.candidatesFor(
+      cluster,
+      user,
+      names.map(({ name }) => name),
+    );
+    await ledger.submit({ cluster, user }, { copy, candidates }, "orphan", "binding");
     await submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding");
     woken += 1;
   }
   return { subjects, woken, orphans: orphans.length + others.length, held: held + others.length };
 }
+
+/** Whether a role says that a login still runs. */
+const remembers = (objects: Found | undefined): boolean => objects?.role !== undefined && loginEndsOf(objects.role) > Date.now();
 
 /** Our objects by user, in four paged lists; Secrets and accounts without their contents. */
 async function listAll(client: ClusterClient, install: string, signal: AbortSignal): Promise<Map<string, Found>> {
@@ -94,9 +106,11 @@ async function listAll(client: ClusterClient, install: string, signal: AbortSign
 }
 
 /** Whether a record and what stands on the cluster are no longer what was settled. */
-function differs(record: SubjectRecord, objects: Found | undefined): boolean {
+function differs(record: SubjectRecord, objects: Found | undefined, { profile }: ResyncParts["config"], run: string): boolean {
   const { applied } = record;
-  if (record.obs < record.gen) return true;
+  // Not settled, settled on a Redis that is gone, put aside while the cluster was not configured, or written under another profile.
+  if (record.obs < record.gen || (record.gen > 0 && record.conf !== run) || record.reason === CLUSTER_MISSING || (applied && applied.profile !== profile))
+    return true;
   if (!applied) return objects !== undefined;
   if (!objects?.role || !objects.binding || !objects.account || objects.secrets.length !== 1) return true;
   return (

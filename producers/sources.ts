@@ -11,7 +11,7 @@ import { makesCandidates, sameHolder } from "./bindings.ts";
 import { importAll } from "./import.ts";
 import type { Binding, BindingKind, SourceKind } from "./rancher.ts";
 import { SOURCES, isBindingKind, readAttribute, readBinding, readUser, sourcePath } from "./rancher.ts";
-import { tellBinding, tellCandidate, tellCandidateGone, tellGrant, tellUser } from "./tell.ts";
+import { tellBinding, tellCandidate, tellGrant, tellHolders, tellUser } from "./tell.ts";
 
 const MARK_MS = 1_000;
 const RETRY_MS_MAX = 30_000;
@@ -21,7 +21,7 @@ export interface SourceParts {
   /** Filled from the sources. */
   readonly bindings: Bindings;
   readonly ledger: Ledger;
-  readonly config: Pick<Config, "globalRoles" | "removalsMax">;
+  readonly config: Pick<Config, "globalRoles" | "removalsMax" | "resyncMs">;
   readonly log: Log;
   readonly metrics: Metrics;
   clusters(): string[];
@@ -73,12 +73,17 @@ export class Sources {
       const highest = Math.max(...lists.map(({ list }) => Number(list.resourceVersion)));
       const whole = highest < floor;
       if (whole) log.olderSource({ floor, listed: highest });
-      const imported = await importAll(ledger, this.#parts.bindings, log, { whole, removalsMax: config.removalsMax });
+      this.#parts.bindings.loaded = true;
+      const imported = await importAll(ledger, this.#parts.bindings, { whole, removalsMax: config.removalsMax }, signal);
+      for (const [cluster, removals] of imported.held) log.removalsHeld({ cluster, removals });
       if (whole) await ledger.lowerVersionFloor(String(highest));
       for (const cluster of this.#parts.clusters())
-        await ledger.noteCluster(cluster, { heldImport: imported.held.get(cluster) ?? 0, ...(wasComplete ? {} : { resyncAt: 0 }) });
+        await ledger.noteCluster(cluster, { heldImport: imported.held.get(cluster) ?? 0, ...(wasComplete ? {} : { resyncAt: 0, forgottenAt: Date.now() }) });
       answer = await ledger.importEnd(nonce);
-      if (answer === "again") log.importAgain();
+      if (answer === "again") {
+        log.importAgain();
+        continue;
+      }
       metrics.importedAt.set(Date.now() / 1000);
       log.imported({ users: imported.users, subjects: imported.subjects, changed: imported.changed, ms: Math.round(performance.now() - began) });
     }
@@ -116,7 +121,7 @@ export class Sources {
 
   /** Follows the five kinds from the lists' versions on. Returns when everything has to be read again. */
   async #watch(signal: AbortSignal): Promise<void> {
-    const { client, ledger, log, metrics } = this.#parts;
+    const { client, ledger, config, log, metrics } = this.#parts;
     const end = new AbortController();
     const both = AbortSignal.any([signal, end.signal]);
     const streams = SOURCES.map((kind) =>
@@ -145,7 +150,9 @@ export class Sources {
         await pause(MARK_MS, both);
       }
     };
-    await Promise.all([...streams, mark()]);
+    // A missed event is repaired by the next whole read.
+    const again = pause(config.resyncMs * (0.9 + Math.random() * 0.2), both).then(() => end.abort());
+    await Promise.all([...streams, mark(), again]);
   }
 
   /** One event of a user or attribute. */
@@ -169,21 +176,21 @@ export class Sources {
 
   /** One event of a binding: what it was is ended, then what it is now is told. */
   async #hearBinding(kind: BindingKind, deleted: boolean, object: KubernetesObject): Promise<void> {
-    const { ledger } = this.#parts;
+    const { ledger, bindings } = this.#parts;
     const { namespace, name, resourceVersion: rv = "0" } = object.metadata ?? {};
     const id = `${kind}:${namespace ? `${namespace}/${name}` : name}`;
-    const old = this.#parts.bindings.get(id);
+    const old = bindings.get(id);
     const now = deleted ? undefined : this.#inForce(kind, object);
-    if (now) this.#parts.bindings.put(now);
-    else this.#parts.bindings.drop(id);
+    if (now) bindings.put(now);
+    else bindings.drop(id);
+    if (old && now && sameHolder(old, now)) return;
+    const scope = (binding: Binding): string[] => (binding.cluster === undefined ? everywhere : [binding.cluster]);
     const everywhere = [...new Set([...this.#parts.clusters(), ...(await ledger.clusters())])];
-    if (old && !(now && sameHolder(old, now))) {
-      if (makesCandidates(old)) await tellCandidateGone(ledger, id, rv, old.cluster === undefined ? everywhere : [old.cluster]);
-      else if (old.cluster !== undefined && "user" in old.holder)
-        await tellGrant(ledger, this.#parts.bindings, { cluster: old.cluster, user: old.holder.user }, { id, rv, live: undefined });
-    }
+    if (old && makesCandidates(old)) await tellHolders(ledger, id, rv, scope(old), bindings);
+    else if (old?.cluster !== undefined && "user" in old.holder)
+      await tellGrant(ledger, bindings, { cluster: old.cluster, user: old.holder.user }, { id, rv, live: undefined });
     if (!now) return;
-    if (makesCandidates(now)) await tellCandidate(ledger, now, everywhere);
-    else if (now.cluster !== undefined && "user" in now.holder) await tellBinding(ledger, this.#parts.bindings, now, now.cluster, now.holder.user);
+    if (makesCandidates(now)) await tellCandidate(ledger, now, scope(now));
+    else if (now.cluster !== undefined && "user" in now.holder) await tellBinding(ledger, bindings, now, now.cluster, now.holder.user);
   }
 }

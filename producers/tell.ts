@@ -50,7 +50,8 @@ export const tellBinding = (ledger: Ledger, bindings: Bindings, binding: Binding
 /** What is known of a user changed: the user's record first, then a copy to every subject. */
 export async function tellUser(ledger: Ledger, bindings: Bindings, user: string, learned: Learned): Promise<UserRecord> {
   const copy = await ledger.learn(user, learned);
-  await Promise.all(copy.clusters.map((cluster) => submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding")));
+  const queue = learned.user && !learned.user.live?.enabled ? "deletion" : "binding";
+  await Promise.all(copy.clusters.map((cluster) => submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", queue)));
   return copy;
 }
 
@@ -67,12 +68,12 @@ export async function tellCandidate(ledger: Ledger, binding: Binding, clusters: 
   }
 }
 
-/** It went: whoever holds it is told, login grant or not. */
-export async function tellCandidateGone(ledger: Ledger, id: string, rv: string, clusters: readonly string[]): Promise<void> {
+/** It went, or is another one under the same name: whoever holds it is told, login grant or not. */
+export async function tellHolders(ledger: Ledger, id: string, rv: string, clusters: readonly string[], bindings: Bindings): Promise<void> {
   for (const cluster of clusters) {
     for await (const { subject, record } of ledger.subjects(cluster)) {
-      if (record.candidates.some((candidate) => candidate.id === id))
-        await ledger.submit(subject, { candidates: [{ id, rv, live: undefined }] }, "deletion", "deletion");
+      const told = bindings.candidateOn(cluster, id) ?? { id, rv, live: undefined };
+      if (record.candidates.some((candidate) => candidate.id === id)) await ledger.submit(subject, { candidates: [told] }, "deletion", "deletion");
     }
   }
 }

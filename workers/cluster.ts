@@ -105,6 +105,7 @@ async function makeNamespace(client: ClusterClient, signal: AbortSignal): Promis
   try {
     await client.call("POST", "/api/v1/namespaces", { json, signal });
   } catch (error) {
+    if (isStatus(error, 403)) throw new Error(`namespace ${NAMESPACE} is missing on cluster ${client.cluster}, and may not be made`, { cause: error });
     if (!isStatus(error, 409)) throw error;
   }
 }

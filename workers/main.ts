@@ -4,6 +4,7 @@ import type { Redis } from "ioredis";
 import { QUEUES } from "../shared/jobs.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { pause, settledWithin } from "../shared/kube/watch.ts";
+import { CLUSTER_MISSING } from "../shared/ledger/status.ts";
 import type { Config } from "../shared/run/config.ts";
 import type { Log } from "../shared/run/log.ts";
 import { tagOf, workerConnection } from "../shared/run/redis.ts";
@@ -105,6 +106,13 @@ function importGate(workers: readonly Worker[], { log, stopping, importStands, b
 function followClusters({ clusters, stopping, background }: Service, bench: Workbench): void {
   const { ledger, log, metrics } = bench;
   const watches = new Map<string, AbortController>();
+  // One after the other for each cluster: a file that goes and comes back must end with the waking.
+  const turns = new Map<string, Promise<void>>();
+  const inTurn = (cluster: string, act: () => Promise<void>): void => {
+    const turn = (turns.get(cluster) ?? Promise.resolve()).then(act).catch((err: unknown) => log.redisTrouble({ err }));
+    turns.set(cluster, turn);
+    background(turn);
+  };
   const watch = (client: ClusterClient): void => {
     watches.get(client.cluster)?.abort();
     const end = new AbortController();
@@ -115,7 +123,7 @@ function followClusters({ clusters, stopping, background }: Service, bench: Work
     onAppeared(client) {
       log.clusterAppeared({ cluster: client.cluster });
       watch(client);
-      background(wakeUnsettled(client.cluster, bench));
+      inTurn(client.cluster, () => wakeUnsettled(client.cluster, bench));
     },
     onChanged(client) {
       log.clusterChanged({ cluster: client.cluster });
@@ -124,6 +132,7 @@ function followClusters({ clusters, stopping, background }: Service, bench: Work
     onGone(cluster) {
       log.clusterGone({ cluster });
       watches.get(cluster)?.abort();
+      inTurn(cluster, () => shelveAll(cluster, bench));
     },
     onProblem: (file, problem) => log.clusterProblem({ file, problem }),
   });
@@ -131,7 +140,13 @@ function followClusters({ clusters, stopping, background }: Service, bench: Work
 
 /** Jobs of a cluster that this process did not know were completed without work. */
 async function wakeUnsettled(cluster: string, { ledger }: Workbench): Promise<void> {
-  for await (const { subject, record } of ledger.subjects(cluster)) if (record.obs < record.gen) await ledger.wake(subject, "sweep", "binding");
+  for await (const { subject, record } of ledger.subjects(cluster))
+    if (record.obs < record.gen || record.reason === CLUSTER_MISSING) await ledger.wake(subject, "sweep", "binding");
+}
+
+/** Nothing is removed, and nobody is told to be ready on a cluster that is not looked at. */
+async function shelveAll(cluster: string, { clusters, ledger }: Workbench): Promise<void> {
+  for await (const { subject } of ledger.subjects(cluster)) if (!clusters.get(cluster)) await ledger.shelve(subject, CLUSTER_MISSING);
 }
 
 /** What is due and was forgotten: lost jobs, ended login grants, next retries. */

@@ -9,6 +9,7 @@ import { getSecret } from "./cluster.ts";
 const PROOF_MS_MAX = 2_000;
 /** What was not proved in that time is asked again after this. */
 const UNPROVED_MS = 1_000;
+const UNPROVED_AGAIN_MS = 30_000;
 const REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 const REVIEW = JSON.stringify({ apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" });
 
@@ -56,6 +57,8 @@ export interface ProofRequest {
   /** This run made it, so it is hardly filled yet: its fill wakes the subject. */
   readonly fresh: boolean;
   readonly witness: Witness;
+  /** It was parked before: what is not seen by then takes longer. */
+  readonly again: boolean;
   /** Behind several API servers the proof holds for the one that answered. */
   readonly settleMs: number;
 }
@@ -68,12 +71,13 @@ export interface NotReady {
 /** Undefined once an API server answers the impersonator as the role says. No worker slot waits for a token: it comes when the token controller has time. */
 export async function whyNotReady(
   client: ClusterClient,
-  { user, name, known, fresh, witness, settleMs }: ProofRequest,
+  { user, name, known, fresh, witness, again, settleMs }: ProofRequest,
   signal: AbortSignal,
 ): Promise<NotReady | undefined> {
   const token = tokenIn(known) ?? (fresh ? undefined : tokenIn(await getSecret(client, name, signal)));
   if (token === undefined) return { reason: "the token controller has not filled its Secret yet", againMs: undefined };
-  if (!(await proveReady(client, token, user, witness, signal))) return { reason: "the API server does not see the change yet", againMs: UNPROVED_MS };
+  if (!(await proveReady(client, token, user, witness, signal)))
+    return { reason: "the API server does not see the change yet", againMs: again ? UNPROVED_AGAIN_MS : UNPROVED_MS };
   await pause(settleMs, signal);
   return undefined;
 }

@@ -81,7 +81,7 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   const { user } = run.subject;
   const began = performance.now();
   const remembered = first && !taken.takeover && !record.look ? record.applied : undefined;
-  const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, first && record.obs === 0 && !record.applied);
+  const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, first && record.obs === 0 && !record.applied && !record.look);
   const read = remembered ? taken.read : await settings.ledger.read(run.subject, run.me, memoryOf(seen.role, user, settings.install));
   if (read === "lost") return { kind: "lost" };
   run.stamp = read.record.stamp;
@@ -132,7 +132,8 @@ async function apply(run: Run, settings: Settings, { wanted, seen: first, state,
   for (;;) {
     const step = nextStep(wanted, seen, state);
     if (step.do === "done") return seen;
-    if (run.signal.aborted) return "lost";
+    // Told to stop, or the lock is lost: handed back, which does nothing where somebody else has it.
+    if (run.signal.aborted) throw new WaitError("the run was ended", 0);
     if (step.do === "check") {
       const verdict = await settings.ledger.check(run.subject, run.me, record);
       if (verdict !== "ok") return verdict === "lost" ? "lost" : "again";
@@ -179,7 +180,8 @@ async function prove(
   const { name, uid } = settled.secret;
   const known = seen.secrets.find((secret) => secret.metadata!.name === name);
   const fresh = run.before?.secrets.every((secret) => secret.metadata!.uid !== uid) ?? false;
-  const waits = await whyNotReady(run.client, { user: run.subject.user, name, known, fresh, witness, settleMs: settings.readySettleMs }, run.signal);
+  const again = record.result === "pending" && record.written === record.stamp;
+  const waits = await whyNotReady(run.client, { user: run.subject.user, name, known, fresh, witness, again, settleMs: settings.readySettleMs }, run.signal);
   return { waits, applied: waits ? appliedFrom(wanted, seen, witness) : settled };
 }
 

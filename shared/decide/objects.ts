@@ -20,7 +20,7 @@ import { rulesFor, sameRules } from "./rules.ts";
 const RBAC = "rbac.authorization.k8s.io";
 export const SECRET_TYPE = "kubernetes.io/service-account-token";
 
-/** What the objects are made from. `sealedBy` is set by a run that takes over. */
+/** What the objects are made from. */
 export interface Wanted {
   readonly identity: Identity;
   readonly loginEnds: LoginGrant | undefined;

@@ -161,9 +161,9 @@ function remove(kind: Kind, { name, uid }: V1ObjectMeta, reason: string): Extrac
   return { do: "delete", kind, name: name!, uid: uid!, reason };
 }
 
-/** A change carries the version that was observed, so that Kubernetes refuses it when somebody else was faster. */
+/** A change carries the version that was observed, so that Kubernetes refuses it when somebody else was faster; and the uid, without which a PUT of a deleted ClusterRole makes it anew. */
 function versioned<T extends KubernetesObject>(object: T, seen: V1ObjectMeta): T {
-  return { ...object, metadata: { ...object.metadata, resourceVersion: seen.resourceVersion! } };
+  return { ...object, metadata: { ...object.metadata, uid: seen.uid!, resourceVersion: seen.resourceVersion! } };
 }
 
 /** Other controllers write pull secrets and annotations into ServiceAccounts; those stay. */

@@ -88,13 +88,15 @@ export class Clusters implements AsyncDisposable {
     const present = new Set<string>();
     for (const file of files) {
       const cluster = file.slice(0, file.length - extname(file).length);
+      // Taking turns would change its client at every look.
+      if (present.has(cluster)) this.#problem(file, `another file is of cluster ${cluster} too; remove one`);
+      else await this.#readFile(file, cluster);
       present.add(cluster);
-      await this.#readFile(file, cluster);
     }
+    for (const file of this.#problems.keys()) if (!files.includes(file)) this.#problems.delete(file);
     for (const [cluster, { client }] of this.#clients) {
       if (present.has(cluster)) continue;
       this.#clients.delete(cluster);
-      this.#problems.delete(cluster);
       for (const listener of this.#listeners) listener.onGone?.(cluster);
       await client.close();
     }
@@ -107,7 +109,7 @@ export class Clusters implements AsyncDisposable {
       const text = await readFile(join(this.#folder, file), "utf8");
       const hash = createHash("sha256").update(text).digest("hex");
       const old = this.#clients.get(cluster);
-      if (old?.hash === hash) return;
+      if (old?.hash === hash) return void this.#problems.delete(file);
       const client = new ClusterClient(cluster, accessFrom(text, this.#allow), this.#userAgent);
       this.#clients.set(cluster, { client, hash });
       this.#problems.delete(file);

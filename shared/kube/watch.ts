@@ -19,6 +19,7 @@ export interface Stream<T extends KubernetesObject> {
   onRetry?(error: unknown, waitMs: number): void;
 }
 
+const SHORT_MS = 250;
 const RETRY_AFTER_MS_MAX = 30_000;
 /** Whoever waits for an event waits so long at most after the server is back. */
 const BACKOFF_MS_MAX = 5_000;
@@ -36,6 +37,7 @@ export async function follow<T extends KubernetesObject>(client: ClusterClient, 
         version = list.resourceVersion;
         failures = 0;
       }
+      const opened = performance.now();
       for await (const { type, object } of client.watch(stream.path, version, stream.query, stream.accept?.watch, signal)) {
         const position: string = version;
         version = undefined; // an event that is not dealt with must be listed again
@@ -44,6 +46,8 @@ export async function follow<T extends KubernetesObject>(client: ClusterClient, 
         failures = 0;
         stream.onAlive?.();
       }
+      // A watch that ends as soon as it begins must not become a loop.
+      if (performance.now() - opened < SHORT_MS) await pause(SHORT_MS, signal);
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof ApiError && error.status === 410) version = undefined;

@@ -200,10 +200,12 @@ export class Ledger {
   async *subjects(cluster: string): AsyncGenerator<{ subject: Subject; record: SubjectRecord }> {
     const index = this.#key("subjects", cluster);
     let cursor = "0";
+    const told = new Set<string>(); // SSCAN may repeat
     do {
       const [next, keys] = await this.redis.sscan(index, cursor, "COUNT", 500);
       cursor = next;
-      const found = await Promise.all(keys.map(async (key) => ({ subject: subjectOf(key), record: await this.record(subjectOf(key)) })));
+      const fresh = keys.filter((key) => !told.has(key) && told.add(key));
+      const found = await Promise.all(fresh.map(async (key) => ({ subject: subjectOf(key), record: await this.record(subjectOf(key)) })));
       for (const { subject, record } of found) {
         if (record) yield { subject, record };
         else await this.redis.srem(index, subjectKey(subject));

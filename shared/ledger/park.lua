@@ -9,7 +9,7 @@ if redis.call('HGET', rec, 'stamp') ~= ARGV[4] then
 end
 local now, run = now_ms(), run_id()
 local a = cjson.decode(ARGV[5])
-local fields = {taken = '', fails = '', lastFail = '', retryAt = '0', owner = '', ['until'] = '', look = '', result = 'pending', reason = a.reason, applied = a.applied, appliedEnds = int(a.ends), written = ARGV[4]}
+local fields = {taken = '', fails = '', lastFail = '', retryAt = '0', owner = '', ['until'] = '', look = '', result = 'pending', loginDrop = '', reason = a.reason, applied = a.applied, appliedEnds = int(a.ends), written = ARGV[4]}
 if redis.call('GET', KEYS[3]) == run then fields.conf = run end
 set(rec, fields)
 redis.call('ZADD', due, now + 60000, ARGV[1])

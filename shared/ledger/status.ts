@@ -13,7 +13,7 @@ export interface StatusRow extends Subject {
   readonly loginEnds: string | null;
 }
 
-/** A subject's row as `status`, the hook and the page show it. `confirmed`: the record was settled on the Redis that answers. */
+/** A subject's row as `status`, the hook and the page show it. `run`: run_id of the Redis that answers; what another one confirmed is asked again. */
 export function statusOf(subject: Subject, record: SubjectRecord, run: string): StatusRow {
   const settled = record.obs >= record.gen && record.conf === run;
   return {

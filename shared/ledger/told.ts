@@ -15,8 +15,12 @@ export interface Submission {
   readonly candidates?: readonly Told<Candidate>[];
   readonly login?: Pick<LoginGrant, "at" | "end">;
   readonly endLogin?: number;
+  /** The cluster's roles were not read since the ledger began anew: one of them may remember the login that ends. */
+  readonly endUnread?: boolean;
   readonly copy?: UserRecord;
   readonly whole?: boolean;
+  /** A provider was dropped: what the role remembers may be its. */
+  readonly dropRestored?: boolean;
 }
 /** `delayMs` -1: nothing changed, no job. */
 export interface Submitted {
@@ -41,14 +45,16 @@ export interface Learned {
 }
 
 /** As submit.lua reads it: `json` '' = gone. */
-export function packSubmission({ grants = [], candidates = [], login, endLogin, copy, whole = false }: Submission) {
+export function packSubmission({ grants = [], candidates = [], login, endLogin, endUnread = false, copy, whole = false, dropRestored = false }: Submission) {
   const pack = (list: readonly Told<object>[]) => list.map(({ id, rv, live }) => [id, rv, live ? JSON.stringify(live) : ""]);
   return {
     whole,
+    dropRestored,
     grants: pack(grants),
     candidates: pack(candidates),
     login,
     endLogin,
+    endUnread,
     copy: copy && { n: copy.n, json: JSON.stringify(copy.facts), spoke: Object.keys(copy.facts.providers).length > 0 },
   };
 }

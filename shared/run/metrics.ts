@@ -48,7 +48,12 @@ export function countJobs(metrics: Metrics, queues: readonly Queue[]): void {
     labelNames: ["queue", "state"],
     registers: [metrics.registry],
     async collect() {
-      for (const queue of queues) for (const [state, count] of Object.entries(await queue.getJobCounts())) this.set({ queue: queue.name, state }, count);
+      // Without Redis the rest of the page is wanted all the more: the last counts stand.
+      const counts = await Promise.allSettled(queues.map(async (queue) => ({ queue, states: await queue.getJobCounts() })));
+      for (const count of counts) {
+        if (count.status === "fulfilled")
+          for (const [state, jobs] of Object.entries(count.value.states)) this.set({ queue: count.value.queue.name, state }, jobs);
+      }
     },
   });
   for (const { name: queue } of queues) gauge.set({ queue, state: "waiting" }, 0);

@@ -50,7 +50,11 @@ export async function openService(started: AsyncDisposableStack, { kind, config,
   const clusters = started.use(await new Clusters(config.clustersDir!, { allow: config.kubeconfigAllow, userAgent }).load());
   clusters.follow();
   const stop = new AbortController();
-  const work: Promise<unknown>[] = [];
+  const work = new Set<Promise<unknown>>();
+  const keep = (promise: Promise<unknown>): void => {
+    const kept = promise.finally(() => work.delete(kept));
+    work.add(kept);
+  };
   started.defer(async () => {
     stop.abort();
     await Promise.allSettled(work);
@@ -65,8 +69,8 @@ export async function openService(started: AsyncDisposableStack, { kind, config,
     id,
     userAgent,
     stopping: stop.signal,
-    background: (promise) => void work.push(promise.catch((err: unknown) => log.unexpected({ err }))),
-    repeat: (ms, act) => void work.push(every(ms, act, (err) => log.redisTrouble({ err }), stop.signal)),
+    background: (promise) => keep(promise.catch((err: unknown) => log.unexpected({ err }))),
+    repeat: (ms, act) => keep(every(ms, act, (err) => log.redisTrouble({ err }), stop.signal)),
     async importStands() {
       const { complete } = await store.ledger.mark();
       metrics.importComplete.set(complete ? 1 : 0);
@@ -81,7 +85,16 @@ export async function openServiceOps(
   { config, log, metrics, importStands }: Service,
   running: () => string | undefined = () => undefined,
 ): Promise<string> {
-  const ops = openOps(log, metrics, async () => running() ?? ((await importStands()) ? undefined : "the import does not stand yet"));
+  const ops = openOps(
+    log,
+    metrics,
+    async () =>
+      running() ??
+      (await importStands().then(
+        (stands) => (stands ? undefined : "the import does not stand yet"),
+        () => "redis does not answer",
+      )),
+  );
   started.defer(() => ops.close());
   return listen(ops, config.opsListen);
 }

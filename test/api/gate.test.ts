@@ -33,8 +33,8 @@ async function readyMs(cluster: string, users: readonly string[]): Promise<numbe
   return times;
 }
 
-test("M31 while the authorizer refuses five times, ready comes after the sixth review, and the first request is not refused", async () => {
-  const user = "u-held";
+/** The next five reviews of this user are refused, and the sixth is held; then all pass. */
+function holdAuthorizerBack(user: string): { readonly reviews: () => number; letSixthPass(): void } {
   const sixth = Promise.withResolvers<void>();
   let reviews = 0;
   proxied.proxy("c-one").setRule(({ path, impersonateUser }) => {
@@ -43,16 +43,31 @@ test("M31 while the authorizer refuses five times, ready comes after the sixth r
     if (reviews <= 5) return { answer: 403 };
     return reviews === 6 ? { hold: sixth.promise } : undefined;
   });
+  return { reviews: () => reviews, letSixthPass: sixth.resolve };
+}
+
+test("M31 while the authorizer refuses five times, ready comes after the sixth review, and the first request is not refused", async () => {
+  const user = "u-held";
+  const groups = ["github_team://1"];
+  const { extras } = who(user);
   await known([user]);
-  await bind("c-one", user);
-  await waitUntil("the sixth review is asked", () => reviews === 6, DEADLINE);
-  assert.equal((await house().row("c-one", user))?.state, "pending", "five refusals are no proof");
-  const token = await tokenOf(house().cluster("c-one"), user);
-  sixth.resolve();
-  await house().waitFor("c-one", user, "ready", DEADLINE);
-  assert.equal((await actAs(house().cluster("c-one"), token, who(user))).status, 201);
-  assert.equal(reviews, 6);
-  await assertActsAsExactly(house().cluster("c-one"), who(user));
+  const changes = [
+    { act: () => bind("c-one", user), identity: who(user) },
+    { act: () => house().hook("POST", "/v1/logins", { user, cluster: "c-one", provider: "github", groups, extras }), identity: { user, groups, extras } },
+  ];
+  for (const { act, identity } of changes) {
+    const { reviews, letSixthPass } = holdAuthorizerBack(user);
+    const generation = ((await house().row("c-one", user))?.generation ?? 0) + 1;
+    await act();
+    await waitUntil("the sixth review is asked", () => reviews() === 6, DEADLINE);
+    assert.equal((await house().row("c-one", user))?.state, "pending", "five refusals are no proof");
+    const token = await tokenOf(house().cluster("c-one"), user);
+    letSixthPass();
+    await house().waitFor("c-one", user, "ready", { ...DEADLINE, generation });
+    assert.equal((await actAs(house().cluster("c-one"), token, identity)).status, 201);
+    assert.equal(reviews(), 6);
+    await assertActsAsExactly(house().cluster("c-one"), identity);
+  }
 });
 
 test("M41 a 429 with Retry-After keeps every worker that got it away for that long, from all subjects, and uses no attempt", async (t) => {

@@ -68,7 +68,7 @@ test("a login counts with each secret of the list, signed or as bearer, because 
 test("whoever cannot authenticate is answered 401 and told what to send, and nothing is stored", async () => {
   await putUser(house.management!, "u-eve");
   await putCrtb(house.management!, TWO, "u-eve", { userName: "u-eve" });
-  const before = await house.waitFor(TWO, "u-eve", "ready", { deadlineMs: 60_000 });
+  const row = await house.waitFor(TWO, "u-eve", "ready", { deadlineMs: 60_000 });
   const text = JSON.stringify({ user: "u-eve", cluster: TWO, provider: "github", groups: [TEAM] });
   const good = signed(PLAIN, text);
   const without = (name: keyof SignedHeaders) => Object.fromEntries(Object.entries(good).filter(([key]) => key !== name));
@@ -94,7 +94,7 @@ test("whoever cannot authenticate is answered 401 and told what to send, and not
   }
   assertProblem(await house.hook("GET", `/v1/subjects/${TWO}/u-eve`, undefined, {}), 401, /send/);
   assertProblem(await house.hook("DELETE", "/v1/logins/u-eve", undefined, {}), 401, /send/);
-  assert.deepEqual(await house.row(TWO, "u-eve"), before);
+  assert.deepEqual(await house.row(TWO, "u-eve"), row);
 });
 
 test("GET and DELETE are signed over method and target as sent, query included, because else one signature would do for another act", async () => {
@@ -229,14 +229,14 @@ test("with UNDERSTUDY_FACTS=userattribute groups and extras of logins count for 
   await boundUser(user);
   const careful = await house.start("producer", { UNDERSTUDY_FACTS: "userattribute" });
   const generation = (await house.row(ONE, user))!.generation;
-  const post = async (text: string) =>
+  const tell = async (text: string) =>
     fetch(`${careful.started["hook"]}/v1/logins?wait=5`, {
       method: "POST",
       body: text,
       headers: { "content-type": "application/json", ...signed(PLAIN, text) },
     });
   const login = await waitUntil("its own import stands", async () => {
-    const answer = await post(body(user, { groups: ["github_team://claimed"], extras: { username: ["claimed"] } }));
+    const answer = await tell(body(user, { groups: ["github_team://claimed"], extras: { username: ["claimed"] } }));
     return answer.ok ? answer : undefined;
   });
   assert.equal(login.status, 200);
@@ -244,6 +244,6 @@ test("with UNDERSTUDY_FACTS=userattribute groups and extras of logins count for 
   assert.ok(row.loginEnds, "the login itself counts");
   await assertActsAsExactly(house.cluster(ONE), { user, extras: { principalid: [`local://${user}`], username: [user] } });
   await putUser(house.management!, "u-claims");
-  assert.equal((await post(body("u-claims", { groups: [TEAM] }))).status, 403, "a claimed group entitles to nothing");
+  assert.equal((await tell(body("u-claims", { groups: [TEAM] }))).status, 403, "a claimed group entitles to nothing");
   assert.equal(await careful.stop(), 0);
 });

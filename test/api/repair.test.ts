@@ -6,6 +6,7 @@ import { House } from "../support/house.ts";
 import { actAs, assertActsAsExactly, NAMESPACE, objectsOf, tokenOf } from "../support/impersonator.ts";
 import { loggedIn, settledAfter } from "../support/evidence.ts";
 import { putCrtb, putUser } from "../support/rancher-objects.ts";
+import { firstResync } from "../support/traps.ts";
 import { Vandal } from "../support/vandal.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
@@ -13,7 +14,11 @@ const CLUSTER = "c-one";
 const DEADLINE = { deadlineMs: 60_000 };
 const GROUPS = ["github_team://1"];
 let house: House;
-before(async () => (house = await House.open({ clusters: [CLUSTER] })));
+before(async () => {
+  house = await House.open({ clusters: [CLUSTER] });
+  // It would find the first damages before anybody looks.
+  await firstResync(house, [CLUSTER]);
+});
 after(() => house?.[Symbol.asyncDispose]());
 
 const nameOf = (user: string): string => `cattle-impersonation-${user}`;

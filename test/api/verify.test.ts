@@ -5,11 +5,16 @@ import { loggedIn, settledAfter } from "../support/evidence.ts";
 import { House } from "../support/house.ts";
 import { assertActsAsExactly, assertGone, objectsOf } from "../support/impersonator.ts";
 import { deleteCrtb, putCrtb, putUser } from "../support/rancher-objects.ts";
+import { firstResync } from "../support/traps.ts";
 import { type Body, type Kind, Vandal } from "../support/vandal.ts";
 
 const CLUSTER = "c-one";
 let house: House;
-before(async () => (house = await House.open({ clusters: [CLUSTER] })));
+before(async () => {
+  house = await House.open({ clusters: [CLUSTER] });
+  // It would find the first damages before anybody looks.
+  await firstResync(house, [CLUSTER]);
+});
 after(() => house?.[Symbol.asyncDispose]());
 
 interface Verified {

@@ -63,7 +63,7 @@ export const writesIn = (calls: readonly SubjectCall[]): string[] =>
   calls.filter((call) => isWrite(call) && call.code < 300).map(({ verb, resource }) => `${verb} ${resource}`);
 
 /** Runs of calls of one agent, in order. */
-export function blocksOf(calls: readonly SubjectCall[]): SubjectCall[][] {
+function blocksOf(calls: readonly SubjectCall[]): SubjectCall[][] {
   const blocks: SubjectCall[][] = [];
   for (const call of calls) {
     const last = blocks.at(-1);

@@ -135,28 +135,25 @@ export interface TrappedHouseOptions extends HouseOptions {
 }
 
 export async function openTrappedHouse(options: TrappedHouseOptions = {}): Promise<TrappedHouse> {
+  await using opened = new AsyncDisposableStack();
   const traps = new Map<string, Traps>();
   const through = async (server: ApiServer): Promise<Traps> => {
     const made = await Traps.before(server);
+    opened.defer(() => made.proxy.stop());
     traps.set(server.name, made);
     options.before?.(made, server.name);
     return made;
   };
-  const house = await House.open({
-    ...options,
-    kubeconfig: async (server) => server.workerKubeconfig((await through(server)).proxy.url),
-    managementKubeconfig: async (server) => server.kubeconfig.replace(server.url, (await through(server)).proxy.url),
-  });
+  const house = opened.use(
+    await House.open({
+      ...options,
+      kubeconfig: async (server) => server.workerKubeconfig((await through(server)).proxy.url),
+      managementKubeconfig: async (server) => server.kubeconfig.replace(server.url, (await through(server)).proxy.url),
+    }),
+  );
   if (options.producers !== 0) await firstResync(house, options.resynced ?? [...house.clusters.keys()]);
-  return {
-    house,
-    management: traps.get("management"),
-    at: (cluster) => traps.get(cluster)!,
-    async [Symbol.asyncDispose]() {
-      await house[Symbol.asyncDispose]();
-      await Promise.all([...traps.values()].map(({ proxy }) => proxy.stop()));
-    },
-  };
+  const all = opened.move();
+  return { house, management: traps.get("management"), at: (cluster) => traps.get(cluster)!, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
 /** The worker or producer that has this User-Agent. */

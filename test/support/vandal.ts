@@ -6,7 +6,7 @@ import { waitUntil } from "./wait-until.ts";
 
 const RBAC = "rbac.authorization.k8s.io";
 export type Kind = "clusterroles" | "serviceaccounts" | "secrets" | "clusterrolebindings";
-export const collectionOf = (kind: Kind): string =>
+const collectionOf = (kind: Kind): string =>
   kind === "secrets" || kind === "serviceaccounts" ? `/api/v1/namespaces/${NAMESPACE}/${kind}` : `/apis/${RBAC}/v1/${kind}`;
 /** Whatever an API server answers: tests look into objects of every kind. */
 export type Body = Awaited<ReturnType<ApiServer["call"]>>["body"];

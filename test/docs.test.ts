@@ -9,19 +9,35 @@ const read = (file: string): string => readFileSync(new URL(`../${file}`, import
 const readme = read("README.md");
 const architecture = read("ARCHITECTURE.md");
 const manifest = JSON.parse(read("package.json")) as { dependencies: Record<string, string>; scripts: Record<string, string> };
-const rows = (text: string, start: RegExp): string[][] => text.split("\n").filter((line) => start.test(line)).map((line) => line.slice(1, -1).split("|").map((cell) => cell.trim()));
+const rows = (text: string, start: RegExp): string[][] =>
+  text
+    .split("\n")
+    .filter((line) => start.test(line))
+    .map((line) =>
+      line
+        .slice(1, -1)
+        .split("|")
+        .map((cell) => cell.trim()),
+    );
 
 test("README's table of settings is the code's, because a setting that is not written down is not there", () => {
-  const wanted = Object.entries(SETTINGS as Record<string, { fallback?: string; about: string }>).map(([name, { fallback, about }]) => [`\`${name}\``, fallback ? `\`${fallback}\`` : "", about]);
+  const wanted = Object.entries(SETTINGS as Record<string, { fallback?: string; about: string }>).map(([name, { fallback, about }]) => [
+    `\`${name}\``,
+    fallback ? `\`${fallback}\`` : "",
+    about,
+  ]);
   assert.deepEqual(rows(readme, /^\| `(UNDERSTUDY_|LOG_LEVEL)/), wanted);
 });
 
 test("README's table of metrics is the code's, because alerts are written from it", async () => {
   const metrics = (await openMetrics().registry.getMetricsAsJSON()).filter(({ name }) => name.startsWith("understudy_"));
-  assert.deepEqual(rows(readme, /^\| `understudy_/), metrics.map(({ name, help }) => [`\`${name}\``, help]));
+  assert.deepEqual(
+    rows(readme, /^\| `understudy_/),
+    metrics.map(({ name, help }) => [`\`${name}\``, help]),
+  );
 });
 
-test("every answer of \"Where is it?\" is there, because a wrong map is worse than none", () => {
+test('every answer of "Where is it?" is there, because a wrong map is worse than none', () => {
   const answers = rows(architecture, /^\| .*\?\s*\| `/);
   assert.ok(answers.length >= 20, `${answers.length} answers`);
   for (const [question, file, symbols] of answers) {
@@ -32,13 +48,15 @@ test("every answer of \"Where is it?\" is there, because a wrong map is worse th
 
 test("every file that ARCHITECTURE and CONTRIBUTING name is there", () => {
   for (const text of [architecture, read("CONTRIBUTING.md")]) {
-    for (const [, file] of text.matchAll(/`((?:shared|producers|workers|deploy|test)\/[a-z0-9/.-]+\.(?:ts|lua|mjs|sh))`/g)) assert.ok(existsSync(new URL(`../${file}`, import.meta.url)), file);
+    for (const [, file] of text.matchAll(/`((?:shared|producers|workers|deploy|test)\/[a-z0-9/.-]+\.(?:ts|lua|mjs|sh))`/g))
+      assert.ok(existsSync(new URL(`../${file}`, import.meta.url)), file);
   }
 });
 
 test("each dependency has its reason in ARCHITECTURE", () => {
   const reasons = /## Dependencies[^\n]*\n([\s\S]*?)\n## /.exec(architecture)![1]!;
-  for (const name of Object.keys(manifest.dependencies)) assert.ok(reasons.includes(name) || (name.startsWith("@bull-board/") && reasons.includes("@bull-board")), name);
+  for (const name of Object.keys(manifest.dependencies))
+    assert.ok(reasons.includes(name) || (name.startsWith("@bull-board/") && reasons.includes("@bull-board")), name);
 });
 
 test("each script and command that the documents name is there", () => {

@@ -16,7 +16,7 @@ export function openHttp(log: Log): FastifyInstance {
     logger: false,
     exposeHeadRoutes: false,
     routerOptions: { ignoreTrailingSlash: false },
-    frameworkErrors: (_error, _request, reply) => problem(reply as unknown as FastifyReply, 400, "path: write each part percent-encoded in UTF-8"),
+    frameworkErrors: (_error, _request, reply) => void problem(reply as unknown as FastifyReply, 400, "path: write each part percent-encoded in UTF-8"),
   });
   // Browsers and proxies open connections ahead on which they ask nothing; a closing server would wait for them.
   const silent = new Set<Socket>();

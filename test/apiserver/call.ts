@@ -47,9 +47,7 @@ function lowerCased(headers: Headers): Headers {
 
 function allHeaders(headers: Headers): Record<string, string | string[]> {
   const bytes = (text: string): string => Buffer.from(text).toString("latin1");
-  return Object.fromEntries(
-    Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value.map(bytes) : bytes(value)]),
-  );
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value.map(bytes) : bytes(value)]));
 }
 
 function parsed(text: string): unknown {

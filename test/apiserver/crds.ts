@@ -14,7 +14,7 @@ const kinds = [
   { kind: "UserAttribute", scope: "Cluster" },
 ] as const;
 
-export const crds = kinds.map(({ kind, scope, ...rest }) => {
+const crds = kinds.map(({ kind, scope, ...rest }) => {
   const singular = kind.toLowerCase();
   const plural = `${singular}s`;
   const schema = { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } };

@@ -38,10 +38,7 @@ export async function writeServerFiles(dir: string): Promise<ServerFiles> {
     privateKeyEncoding: { type: "pkcs1", format: "pem" },
     publicKeyEncoding: { type: "spki", format: "pem" },
   });
-  const tokens = [
-    `${files.adminToken},admin,admin,"system:masters"`,
-    `${files.controllerToken},system:kube-controller-manager,controller-manager`,
-  ];
+  const tokens = [`${files.adminToken},admin,admin,"system:masters"`, `${files.controllerToken},system:kube-controller-manager,controller-manager`];
   await Promise.all([
     writeFile(files.accountKey, keys.privateKey, { mode: 0o600 }),
     writeFile(files.accountPublicKey, keys.publicKey),

@@ -81,8 +81,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     auditLog: files.auditLog,
     kubeconfig: kubeconfigText(url, ca, files.adminToken),
     call: caller.call,
-    workerKubeconfig: async (through = url, workerOptions = {}) =>
-      kubeconfigText(through, ca, await workerToken(caller.call, workerOptions)),
+    workerKubeconfig: async (through = url, workerOptions = {}) => kubeconfigText(through, ca, await workerToken(caller.call, workerOptions)),
     pauseControllerManager: () => controllers.signal("SIGSTOP"),
     resumeControllerManager: () => controllers.signal("SIGCONT"),
     stop: () => opened.disposeAsync(),

@@ -58,13 +58,7 @@ export async function workerToken(call: Call, options: WorkerOptions = {}): Prom
   return token;
 }
 
-async function grant(
-  call: Call,
-  path: string,
-  kind: "ClusterRole" | "Role",
-  name: string,
-  rules: unknown,
-): Promise<void> {
+async function grant(call: Call, path: string, kind: "ClusterRole" | "Role", name: string, rules: unknown): Promise<void> {
   const roleRef = { apiGroup: rbacGroup, kind, name };
   await ensure(call, `${path}/${kind.toLowerCase()}s`, { metadata: { name }, rules });
   await ensure(call, `${path}/${kind.toLowerCase()}bindings`, { metadata: { name }, roleRef, subjects: [account] });

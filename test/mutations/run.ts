@@ -63,7 +63,9 @@ for (const mutation of await Promise.all(names.map(read))) {
   const began = performance.now();
   const verdict = await judge(mutation);
   if (verdict !== "red") findings += 1;
-  console.log(`${verdict === "red" ? "red  " : "FOUND"} ${mutation.name}: without ${mutation.out}, "${mutation.test}" ${verdict === "red" ? "fails" : verdict} (${((performance.now() - began) / 1000).toFixed(1)} s)`);
+  console.log(
+    `${verdict === "red" ? "red  " : "FOUND"} ${mutation.name}: without ${mutation.out}, "${mutation.test}" ${verdict === "red" ? "fails" : verdict} (${((performance.now() - began) / 1000).toFixed(1)} s)`,
+  );
 }
 console.log(`${names.length - findings} passed, ${findings} failed`);
 process.exitCode = findings > 0 ? 1 : 0;

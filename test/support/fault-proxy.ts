@@ -1,12 +1,6 @@
 // A proxy in front of a real API server that answers, holds, cuts or passes single requests as a rule says.
 // Watches stream through unbuffered. It knows nothing of Kubernetes but the shape of a Status and the watch parameter.
-import {
-  Agent as PlainAgent,
-  createServer,
-  type IncomingMessage,
-  request as plainRequest,
-  type ServerResponse,
-} from "node:http";
+import { Agent as PlainAgent, createServer, type IncomingMessage, request as plainRequest, type ServerResponse } from "node:http";
 import { Agent, createServer as createTlsServer, request as tlsRequest } from "node:https";
 import type { AddressInfo } from "node:net";
 import { buffer } from "node:stream/consumers";
@@ -150,11 +144,7 @@ function openUpstream({ url, ca }: Target): Upstream {
       if (body.length > 0) headers.push("content-length", String(body.length));
       const send = secure ? tlsRequest : plainRequest;
       // An array of names and values keeps repeated headers repeated.
-      const outgoing = send(
-        new URL(request.url ?? "/", url),
-        { method: request.method ?? "GET", headers, agent },
-        resolve,
-      );
+      const outgoing = send(new URL(request.url ?? "/", url), { method: request.method ?? "GET", headers, agent }, resolve);
       outgoing.once("error", reject);
       outgoing.end(body);
     });
@@ -167,15 +157,7 @@ function openUpstream({ url, ca }: Target): Upstream {
   };
 }
 
-const hopHeaders = new Set([
-  "connection",
-  "keep-alive",
-  "transfer-encoding",
-  "content-length",
-  "host",
-  "te",
-  "upgrade",
-]);
+const hopHeaders = new Set(["connection", "keep-alive", "transfer-encoding", "content-length", "host", "te", "upgrade"]);
 
 function withoutHopHeaders(raw: readonly string[]): string[] {
   return raw.filter((_, i) => !hopHeaders.has((raw[i - (i % 2)] ?? "").toLowerCase()));

@@ -52,16 +52,28 @@ export class House implements AsyncDisposable {
   readonly settings: Record<string, string>;
   readonly processes: Process[] = [];
 
-  private constructor(parts: { redis: TestRedis; management: ApiServer | undefined; clusters: Map<string, ApiServer>; folder: string; settings: Readonly<Record<string, string>> }) {
+  private constructor(parts: {
+    redis: TestRedis;
+    management: ApiServer | undefined;
+    clusters: Map<string, ApiServer>;
+    folder: string;
+    settings: Readonly<Record<string, string>>;
+  }) {
     this.redis = parts.redis;
     this.management = parts.management;
     this.clusters = parts.clusters;
     this.folder = parts.folder;
     this.clustersDir = join(parts.folder, "clusters");
     this.settings = {
-      UNDERSTUDY_REDIS_URL: parts.redis.url, UNDERSTUDY_CLUSTERS_DIR: this.clustersDir, UNDERSTUDY_HOOK_SECRETS: HOOK_SECRET,
-      UNDERSTUDY_HOOK_LISTEN: "127.0.0.1:0", UNDERSTUDY_OPS_LISTEN: "127.0.0.1:0", UNDERSTUDY_DASHBOARD_LISTEN: "127.0.0.1:0",
-      ...(parts.management ? { UNDERSTUDY_MANAGEMENT_KUBECONFIG: join(parts.folder, "management.yaml") } : {}), LOG_LEVEL: "debug", ...parts.settings,
+      UNDERSTUDY_REDIS_URL: parts.redis.url,
+      UNDERSTUDY_CLUSTERS_DIR: this.clustersDir,
+      UNDERSTUDY_HOOK_SECRETS: HOOK_SECRET,
+      UNDERSTUDY_HOOK_LISTEN: "127.0.0.1:0",
+      UNDERSTUDY_OPS_LISTEN: "127.0.0.1:0",
+      UNDERSTUDY_DASHBOARD_LISTEN: "127.0.0.1:0",
+      ...(parts.management ? { UNDERSTUDY_MANAGEMENT_KUBECONFIG: join(parts.folder, "management.yaml") } : {}),
+      LOG_LEVEL: "debug",
+      ...parts.settings,
     };
   }
 
@@ -71,7 +83,9 @@ export class House implements AsyncDisposable {
     const qps = { controllerManagerQps: options.controllerManagerQps ?? 1000 };
     const folder = await mkdtemp(join(tmpdir(), "understudy-house-"));
     const [redis, management, ...servers] = await Promise.all([
-      startRedis(), options.management === false ? undefined : startApiServer({ name: "management", crds: true }), ...ids.map((name) => startApiServer({ name, ...qps })),
+      startRedis(),
+      options.management === false ? undefined : startApiServer({ name: "management", crds: true }),
+      ...ids.map((name) => startApiServer({ name, ...qps })),
     ]);
     const clusters = new Map(ids.map((id, i) => [id, servers[i]!]));
     const house = new House({ redis, management, clusters, folder, settings: options.settings ?? {} });
@@ -95,14 +109,19 @@ export class House implements AsyncDisposable {
       await management?.call("POST", "/api/v1/namespaces", { metadata: { name: id } });
     }
     await Promise.all([
-      ...Array.from({ length: options.producers ?? 1 }, () => this.start("producer")), ...Array.from({ length: options.workers ?? 3 }, () => this.start("worker")),
+      ...Array.from({ length: options.producers ?? 1 }, () => this.start("producer")),
+      ...Array.from({ length: options.workers ?? 3 }, () => this.start("worker")),
     ]);
-    if (options.producers !== 0) await waitUntil("the import stands", async () => (await fetch(`${this.producer.started["ops"]}/readyz`)).ok, { deadlineMs: START_MS_MAX });
+    if (options.producers !== 0)
+      await waitUntil("the import stands", async () => (await fetch(`${this.producer.started["ops"]}/readyz`)).ok, { deadlineMs: START_MS_MAX });
   }
 
   /** Starts one more process through the CLI and waits until it says that it has started. */
   async start(name: "worker" | "producer" | "dashboard", settings: Readonly<Record<string, string>> = {}): Promise<Process> {
-    const child = spawn(process.execPath, [CLI, name], { env: { PATH: process.env["PATH"], ...this.settings, ...settings }, stdio: ["ignore", "ignore", "pipe"] });
+    const child = spawn(process.execPath, [CLI, name], {
+      env: { PATH: process.env["PATH"], ...this.settings, ...settings },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     const lines: Record<string, unknown>[] = [];
     let rest = "";
     child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
@@ -112,17 +131,24 @@ export class House implements AsyncDisposable {
     });
     const ended = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
     const running: Process = {
-      name, child, lines, started: {},
+      name,
+      child,
+      lines,
+      started: {},
       async stop(signal = "SIGTERM") {
         if (child.exitCode === null && child.signalCode === null) child.kill(signal);
         return ended;
       },
     };
     this.processes.push(running);
-    const started = await waitUntil(`${name} started`, () => {
-      if (child.exitCode !== null) throw new GiveUp(new Error(`${name} ended with ${child.exitCode}: ${JSON.stringify(lines.at(-1))}`));
-      return lines.find((line) => line["msg"] === "process started") as Record<string, string> | undefined;
-    }, { deadlineMs: START_MS_MAX });
+    const started = await waitUntil(
+      `${name} started`,
+      () => {
+        if (child.exitCode !== null) throw new GiveUp(new Error(`${name} ended with ${child.exitCode}: ${JSON.stringify(lines.at(-1))}`));
+        return lines.find((line) => line["msg"] === "process started") as Record<string, string> | undefined;
+      },
+      { deadlineMs: START_MS_MAX },
+    );
     Object.assign(running.started, started);
     return running;
   }
@@ -139,7 +165,10 @@ export class House implements AsyncDisposable {
 
   /** A command of the CLI, as a user types it. */
   async command(args: readonly string[], settings: Readonly<Record<string, string>> = {}): Promise<{ code: number | null; stdout: string; stderr: string }> {
-    const child = spawn(process.execPath, [CLI, ...args], { env: { PATH: process.env["PATH"], ...this.settings, ...settings }, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [CLI, ...args], {
+      env: { PATH: process.env["PATH"], ...this.settings, ...settings },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     const out = { stdout: "", stderr: "" };
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => (out.stdout += chunk));
     child.stderr.setEncoding("utf8").on("data", (chunk: string) => (out.stderr += chunk));
@@ -148,13 +177,22 @@ export class House implements AsyncDisposable {
   }
 
   /** The hook, as a proxy calls it. */
-  async hook(method: string, path: string, body?: unknown, headers: Readonly<Record<string, string>> = { authorization: `Bearer ${HOOK_SECRET}` }): Promise<{ status: number; body: Record<string, unknown>; headers: Headers }> {
+  async hook(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = { authorization: `Bearer ${HOOK_SECRET}` },
+  ): Promise<{ status: number; body: Record<string, unknown>; headers: Headers }> {
     const json = body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) };
     const response = await fetch(this.producer.started["hook"] + path, { method, headers: { "content-type": "application/json", ...headers }, ...json });
     return { status: response.status, body: (await response.json()) as Record<string, unknown>, headers: response.headers };
   }
   /** A login that waits for `ready`. */
-  login(user: string, cluster: string | undefined, login: { provider?: string; groups?: string[]; extras?: Record<string, string[]> } = {}): Promise<{ status: number; body: Record<string, unknown> }> {
+  login(
+    user: string,
+    cluster: string | undefined,
+    login: { provider?: string; groups?: string[]; extras?: Record<string, string[]> } = {},
+  ): Promise<{ status: number; body: Record<string, unknown> }> {
     return this.hook("POST", "/v1/logins?wait=5", { user, ...(cluster === undefined ? {} : { cluster }), provider: "github", ...login });
   }
   /** Its row of `status`, by the hook. */
@@ -163,10 +201,14 @@ export class House implements AsyncDisposable {
     return status === 200 ? (body as unknown as StatusRow) : undefined;
   }
   async waitFor(cluster: string, user: string, state: StatusRow["state"], options?: { deadlineMs?: number; generation?: number }): Promise<StatusRow> {
-    return waitUntil(`${cluster}/${user} is ${state}`, async () => {
-      const row = await this.row(cluster, user);
-      return row?.state === state && row.observedGeneration >= (options?.generation ?? 0) ? row : undefined;
-    }, { deadlineMs: options?.deadlineMs ?? 20_000, everyMs: 20 });
+    return waitUntil(
+      `${cluster}/${user} is ${state}`,
+      async () => {
+        const row = await this.row(cluster, user);
+        return row?.state === state && row.observedGeneration >= (options?.generation ?? 0) ? row : undefined;
+      },
+      { deadlineMs: options?.deadlineMs ?? 20_000, everyMs: 20 },
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -12,16 +12,21 @@ export interface Who {
   readonly uid?: string;
 }
 
+// oxlint-disable-next-line no-explicit-any -- an object as the server answers it: tests say what it has to hold
+type Seen = any;
+
 /** The four kinds as they stand, by an administrator. */
-export async function objectsOf(server: ApiServer, user: string): Promise<{ role: any; binding: any; account: any; secrets: any[] }> {
+export async function objectsOf(server: ApiServer, user: string): Promise<{ role: Seen; binding: Seen; account: Seen; secrets: Seen[] }> {
   const name = nameOf(user);
-  const get = async (path: string): Promise<any> => {
+  const get = async (path: string): Promise<Seen> => {
     const { status, body } = await server.call("GET", path);
     return status === 200 ? body : undefined;
   };
-  const secrets = ((await get(`/api/v1/namespaces/${NAMESPACE}/secrets`))?.items ?? []) as any[];
+  const secrets = ((await get(`/api/v1/namespaces/${NAMESPACE}/secrets`))?.items ?? []) as Seen[];
   return {
-    role: await get(`${RBAC}/clusterroles/${name}`), binding: await get(`${RBAC}/clusterrolebindings/${name}`), account: await get(`/api/v1/namespaces/${NAMESPACE}/serviceaccounts/${name}`),
+    role: await get(`${RBAC}/clusterroles/${name}`),
+    binding: await get(`${RBAC}/clusterrolebindings/${name}`),
+    account: await get(`/api/v1/namespaces/${NAMESPACE}/serviceaccounts/${name}`),
     secrets: secrets.filter((secret) => secret.metadata.annotations?.["kubernetes.io/service-account.name"] === name),
   };
 }
@@ -35,12 +40,21 @@ export async function tokenOf(server: ApiServer, user: string): Promise<string> 
 }
 
 /** One SelfSubjectReview with the token as somebody: the status, and who the API server takes it for. */
-export async function actAs(server: ApiServer, token: string, who: Who): Promise<{ status: number; username?: string; groups?: string[]; extra?: Record<string, string[]> }> {
+export async function actAs(
+  server: ApiServer,
+  token: string,
+  who: Who,
+): Promise<{ status: number; username?: string; groups?: string[]; extra?: Record<string, string[]> }> {
   const headers: Record<string, string | string[]> = { authorization: `Bearer ${token}`, "impersonate-user": who.user };
   if (who.groups?.length) headers["impersonate-group"] = [...who.groups];
   for (const [key, values] of Object.entries(who.extras ?? {})) headers[`impersonate-extra-${key}`] = [...values];
   if (who.uid !== undefined) headers["impersonate-uid"] = who.uid;
-  const { status, body } = await server.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", { apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" }, headers);
+  const { status, body } = await server.call(
+    "POST",
+    "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+    { apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" },
+    headers,
+  );
   return status === 201 ? { status, ...body.status.userInfo } : { status };
 }
 
@@ -86,10 +100,23 @@ export async function callsSince(server: ApiServer, position: number): Promise<{
   const log = await readFile(server.auditLog, "utf8");
   // The server may be in the middle of a line.
   const text = log.slice(0, log.lastIndexOf("\n") + 1);
-  const calls = text.slice(position).split("\n").filter((line) => line.includes('"understudy/')).map((line) => {
-    const event = JSON.parse(line);
-    return { verb: event.verb, uri: event.requestURI, name: event.objectRef?.name ?? "", code: event.responseStatus?.code, agent: event.userAgent, at: event.stageTimestamp, received: event.requestReceivedTimestamp } as Called;
-  });
+  const calls = text
+    .slice(position)
+    .split("\n")
+    .filter((line) => line.includes('"understudy/'))
+    .map((line) => {
+      const event = JSON.parse(line);
+      return {
+        verb: event.verb,
+        uri: event.requestURI,
+        name: event.objectRef?.name ?? "",
+        code: event.responseStatus?.code,
+        agent: event.userAgent,
+        at: event.stageTimestamp,
+        received: event.requestReceivedTimestamp,
+      };
+    });
   return { calls: calls.filter(({ verb }) => verb !== "watch"), position: text.length };
 }
-export const writesOf = (calls: readonly Called[]): Called[] => calls.filter(({ verb, uri }) => ["create", "update", "patch", "delete", "deletecollection"].includes(verb) && !uri.includes("selfsubjectreviews"));
+export const writesOf = (calls: readonly Called[]): Called[] =>
+  calls.filter(({ verb, uri }) => ["create", "update", "patch", "delete", "deletecollection"].includes(verb) && !uri.includes("selfsubjectreviews"));

@@ -119,7 +119,7 @@ export async function redisForFile(options: RedisOptions = {}): Promise<{ server
   return { server, redis };
 }
 
-export async function nowOf(redis: Redis): Promise<number> {
+async function nowOf(redis: Redis): Promise<number> {
   const [seconds, micros] = await redis.time();
   return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
 }

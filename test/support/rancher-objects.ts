@@ -16,8 +16,14 @@ async function put(management: ApiServer, collection: string, object: { metadata
   await ok(management.call("PATCH", `${collection}/${object.metadata.name}`, object, { "content-type": "application/merge-patch+json" }));
 }
 
-export const putUser = (management: ApiServer, name: string, fields: { displayName?: string; principalIds?: string[]; enabled?: boolean } = {}): Promise<void> =>
-  put(management, `${V3}/users`, { apiVersion, kind: "User", metadata: { name }, displayName: name, principalIds: [`local://${name}`], ...fields } as { metadata: { name: string } });
+export const putUser = (
+  management: ApiServer,
+  name: string,
+  fields: { displayName?: string; principalIds?: string[]; enabled?: boolean } = {},
+): Promise<void> =>
+  put(management, `${V3}/users`, { apiVersion, kind: "User", metadata: { name }, displayName: name, principalIds: [`local://${name}`], ...fields } as {
+    metadata: { name: string };
+  });
 export const deleteUser = (management: ApiServer, name: string) => ok(management.call("DELETE", `${V3}/users/${name}`));
 
 export interface BindingSubject {
@@ -26,25 +32,57 @@ export interface BindingSubject {
   readonly groupPrincipalName?: string;
 }
 export const putCrtb = (management: ApiServer, cluster: string, name: string, subject: BindingSubject): Promise<void> =>
-  put(management, `${V3}/namespaces/${cluster}/clusterroletemplatebindings`, { apiVersion, kind: "ClusterRoleTemplateBinding", metadata: { name }, clusterName: cluster, roleTemplateName: "cluster-member", ...subject } as { metadata: { name: string } });
-export const deleteCrtb = (management: ApiServer, cluster: string, name: string) => ok(management.call("DELETE", `${V3}/namespaces/${cluster}/clusterroletemplatebindings/${name}`));
+  put(management, `${V3}/namespaces/${cluster}/clusterroletemplatebindings`, {
+    apiVersion,
+    kind: "ClusterRoleTemplateBinding",
+    metadata: { name },
+    clusterName: cluster,
+    roleTemplateName: "cluster-member",
+    ...subject,
+  } as { metadata: { name: string } });
+export const deleteCrtb = (management: ApiServer, cluster: string, name: string) =>
+  ok(management.call("DELETE", `${V3}/namespaces/${cluster}/clusterroletemplatebindings/${name}`));
 
 /** In the project's backing namespace `<cluster>-<project>`, which is made when missing. */
 export async function putPrtb(management: ApiServer, cluster: string, project: string, name: string, subject: BindingSubject): Promise<void> {
   const namespace = `${cluster}-${project}`;
   await management.call("POST", "/api/v1/namespaces", { metadata: { name: namespace } });
-  await put(management, `${V3}/namespaces/${namespace}/projectroletemplatebindings`, { apiVersion, kind: "ProjectRoleTemplateBinding", metadata: { name }, projectName: `${cluster}:${project}`, roleTemplateName: "project-member", ...subject } as { metadata: { name: string } });
+  await put(management, `${V3}/namespaces/${namespace}/projectroletemplatebindings`, {
+    apiVersion,
+    kind: "ProjectRoleTemplateBinding",
+    metadata: { name },
+    projectName: `${cluster}:${project}`,
+    roleTemplateName: "project-member",
+    ...subject,
+  } as { metadata: { name: string } });
 }
-export const deletePrtb = (management: ApiServer, cluster: string, project: string, name: string) => ok(management.call("DELETE", `${V3}/namespaces/${cluster}-${project}/projectroletemplatebindings/${name}`));
+export const deletePrtb = (management: ApiServer, cluster: string, project: string, name: string) =>
+  ok(management.call("DELETE", `${V3}/namespaces/${cluster}-${project}/projectroletemplatebindings/${name}`));
 
 export const putGrb = (management: ApiServer, name: string, globalRoleName: string, subject: BindingSubject): Promise<void> =>
-  put(management, `${V3}/globalrolebindings`, { apiVersion, kind: "GlobalRoleBinding", metadata: { name }, globalRoleName, ...subject } as { metadata: { name: string } });
+  put(management, `${V3}/globalrolebindings`, { apiVersion, kind: "GlobalRoleBinding", metadata: { name }, globalRoleName, ...subject } as {
+    metadata: { name: string };
+  });
 export const deleteGrb = (management: ApiServer, name: string) => ok(management.call("DELETE", `${V3}/globalrolebindings/${name}`));
 
 /** `groups` by provider, `extras` by provider; the capitals are Rancher's. */
-export const putAttribute = (management: ApiServer, user: string, fields: { groups?: Record<string, string[]>; extras?: Record<string, Record<string, string[]>>; lastRefresh?: string }): Promise<void> =>
+export const putAttribute = (
+  management: ApiServer,
+  user: string,
+  fields: { groups?: Record<string, string[]>; extras?: Record<string, Record<string, string[]>>; lastRefresh?: string },
+): Promise<void> =>
   put(management, `${V3}/userattributes`, {
-    apiVersion, kind: "UserAttribute", metadata: { name: user }, UserName: user, LastRefresh: fields.lastRefresh ?? new Date().toISOString(), NeedsRefresh: false,
-    GroupPrincipals: Object.fromEntries(Object.entries(fields.groups ?? {}).map(([provider, names]) => [provider, { Items: names.map((name) => ({ metadata: { name }, principalType: "group", provider })) }])),
+    apiVersion,
+    kind: "UserAttribute",
+    metadata: { name: user },
+    UserName: user,
+    LastRefresh: fields.lastRefresh ?? new Date().toISOString(),
+    NeedsRefresh: false,
+    GroupPrincipals: Object.fromEntries(
+      Object.entries(fields.groups ?? {}).map(([provider, names]) => [
+        provider,
+        { Items: names.map((name) => ({ metadata: { name }, principalType: "group", provider })) },
+      ]),
+    ),
     ExtraByProvider: fields.extras ?? {},
   } as { metadata: { name: string } });

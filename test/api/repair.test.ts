@@ -179,3 +179,19 @@ test("M24 a second token Secret of the account is deleted, and its token is dead
   assert.equal(await tokenOf(server, user), token);
   await assertDead(user, other);
 });
+
+test("M24 a change of a role that somebody has deleted is refused where it carries the uid, because Kubernetes makes the role anew where it does not", async () => {
+  const path = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+  const server = house.cluster(CLUSTER);
+  for (const [withUid, status] of [
+    [true, 409],
+    [false, 201],
+  ] as const) {
+    const { body } = await server.call("POST", path, { metadata: { name: "put-of-a-deleted-role" }, rules: [] });
+    const { name, uid, resourceVersion } = body.metadata;
+    assert.equal((await server.call("DELETE", `${path}/${name}`)).status, 200);
+    const metadata = { name, resourceVersion, ...(withUid ? { uid } : {}) };
+    assert.equal((await server.call("PUT", `${path}/${name}`, { metadata, rules: [] })).status, status);
+    assert.equal((await server.call("GET", `${path}/${name}`)).status, withUid ? 404 : 200);
+  }
+});

@@ -7,9 +7,10 @@ import { spawn } from "node:child_process";
 import { cp, mkdtemp, readFile, readdir, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
-const root = new URL("../..", import.meta.url).pathname;
-const folder = new URL(".", import.meta.url).pathname;
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const folder = fileURLToPath(new URL(".", import.meta.url));
 const TIMEOUT_MS = 300_000;
 
 interface Mutation {

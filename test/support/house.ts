@@ -5,6 +5,7 @@ import type { ChildProcess } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { ApiServer } from "../apiserver/start.ts";
 import { startApiServer } from "../apiserver/start.ts";
 import type { StatusRow } from "../../shared/ledger/status.ts";
@@ -15,7 +16,7 @@ import { GiveUp, waitUntil } from "./wait-until.ts";
 export const HOOK_SECRET = "a-secret-for-the-hook-0123456789";
 /** Many processes start at once, and other tests may be running. */
 const START_MS_MAX = 60_000;
-const CLI = new URL("../../deploy/understudy.mjs", import.meta.url).pathname;
+const CLI = fileURLToPath(new URL("../../deploy/understudy.mjs", import.meta.url));
 
 export interface Process {
   readonly name: string;

@@ -4,12 +4,13 @@ import { test } from "node:test";
 import type { KubernetesObject } from "@kubernetes/client-node";
 import type { Wanted } from "../../../shared/decide/objects.ts";
 import type { Pass, Seen, Step } from "../../../shared/decide/plan.ts";
-import { nextStep } from "../../../shared/decide/plan.ts";
+import { KINDS, nextStep } from "../../../shared/decide/plan.ts";
 import { holderOf } from "../../../shared/decide/memory.ts";
 import { nameOf } from "../../../shared/names.ts";
 import { aPass, anIdentity, wanted } from "../../support/builders.ts";
 import type { ObjectOf } from "../../support/object-model.ts";
 import { ObjectModel, carryOut, says } from "../../support/object-model.ts";
+import { damages } from "./damages.ts";
 
 const alice = wanted();
 const NAME = nameOf("u-alice");
@@ -50,6 +51,23 @@ test("the delete of a role carries what was seen of it, so that a role that anot
   const stale = first(model, undefined);
   model.edit("ClusterRole", NAME, () => undefined);
   assert.throws(() => model.apply(stale as Extract<Step, { do: "delete" }>), { name: "Conflict" });
+});
+
+test("a change of whatever kind carries uid and version of what was seen, because without the uid a PUT of a role that somebody has deleted makes it anew", () => {
+  const changed = new Set<string>();
+  for (const [what, damage] of Object.entries(damages)) {
+    const model = whole();
+    damage(model, NAME);
+    carryOut(model, NAME, alice, aPass({ takeover: true, nonce: "n2" }), (step, { role, account, secrets, binding }) => {
+      if (step.do !== "change") return;
+      const { name, uid, resourceVersion } = step.object.metadata!;
+      const secret = secrets.find((one) => one.metadata!.name === name);
+      const seen = { ClusterRole: role, ServiceAccount: account, Secret: secret, ClusterRoleBinding: binding }[step.kind]!.metadata!;
+      assert.deepEqual([uid, resourceVersion], [seen.uid!, seen.resourceVersion!], `${what}: ${says(step)}`);
+      changed.add(step.kind);
+    });
+  }
+  assert.deepEqual([...changed].sort(), [...KINDS].sort());
 });
 
 test("children are deleted by uid alone, because the version of a Secret moves when it is filled", () => {

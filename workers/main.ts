@@ -76,8 +76,9 @@ function openBench(service: Service, locks: Locks, onIncomplete: () => void): Wo
 
 /** Takes no new job, lets what runs finish; at the deadline, or without a Redis to finish on, it is left to others. */
 async function stopWorkers(workers: readonly Worker[], locks: Locks, connection: Redis, log: Log): Promise<void> {
-  const closing = connection.status === "ready" ? Promise.all(workers.map((worker) => worker.close())) : new Promise<never>(() => undefined);
-  if ((await settledWithin(closing, connection.status === "ready" ? STOP_MS : 0)) === "in time") return;
+  // A connection may be open to a Redis that answers nothing any more.
+  const answers = connection.status === "ready" && (await settledWithin(connection.ping(), FORCE_MS)) === "in time";
+  if (answers && (await settledWithin(Promise.all(workers.map((worker) => worker.close())), STOP_MS)) === "in time") return;
   log.stopOverdue();
   locks.abortAll();
   // BullMQ waits for Redis even then, where there is none.

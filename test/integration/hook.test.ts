@@ -36,11 +36,11 @@ test("a login gets 503 and never 403 while the sources have not been read, altho
   await bench.import();
   const bindings = new Bindings();
   const { logsIn } = hookOn(bench, bindings, "rancher");
-  assert.equal(await logsIn([TEAM!]), 503);
+  assert.equal(await logsIn([TEAM]), 503);
   bindings.loaded = true;
-  assert.equal(await logsIn([TEAM!]), 403);
-  bindings.put(aCrtb("team", { group: TEAM! }, "5"));
-  assert.equal(await logsIn([TEAM!]), 202);
+  assert.equal(await logsIn([TEAM]), 403);
+  bindings.put(aCrtb("team", { group: TEAM }, "5"));
+  assert.equal(await logsIn([TEAM]), 202);
 });
 
 test("a signed end in the second of a login ends it, because a signature tells whole seconds and the login came before", async () => {
@@ -98,12 +98,12 @@ test("a dropped provider ends what a role remembered too, because the ledger tha
   const copy = await ledger.learn(alice.user, { user: bindings.users.get(alice.user)!, join: CLUSTER });
   await ledger.submit(alice, { grants: bindings.grantsOf(CLUSTER, alice.user), copy }, "orphan", "binding");
   const { me } = await run(alice);
-  await ledger.read(alice, me, { ends: (await now()) + DAY, values: { groups: [TEAM!] } });
+  await ledger.read(alice, me, { ends: (await now()) + DAY, values: { groups: [TEAM] } });
   const groups = async (): Promise<readonly string[]> => {
     const decision = await decisionOn(bench, alice);
     return decision?.kind === "present" ? decision.identity.groups : [];
   };
-  assert.ok((await groups()).includes(TEAM!));
+  assert.ok((await groups()).includes(TEAM));
   await dropProvider(loginParts(bench, bindings), alice.user, "github", await now());
-  assert.ok(!(await groups()).includes(TEAM!));
+  assert.ok(!(await groups()).includes(TEAM));
 });

@@ -20,14 +20,14 @@ const entitled = async (bench: Bench, users: readonly string[]): Promise<number>
 /** Members of the team, who have logged in and are in by its binding. */
 async function membersIn(users: readonly string[]): Promise<Bench> {
   const bench = benchOn(redis);
-  const before = bindingsAt("10", [aCrtb("team", { group: TEAM! }, "5")], users);
+  const before = bindingsAt("10", [aCrtb("team", { group: TEAM }, "5")], users);
   await read(bench, before);
-  for (const user of users) await logIn(bench, before, user, [TEAM!]);
+  for (const user of users) await logIn(bench, before, user, [TEAM]);
   assert.equal(await entitled(bench, users), users.length);
   return bench;
 }
 
-for (const [what, holder] of Object.entries<Binding["holder"]>({ "another group": { group: OTHER_TEAM! }, "a user": { user: "u-carol" } })) {
+for (const [what, holder] of Object.entries<Binding["holder"]>({ "another group": { group: OTHER_TEAM }, "a user": { user: "u-carol" } })) {
   test(`a group binding that names ${what} since the last import no longer lets its old members in, because nobody watched the change`, async () => {
     const bench = await membersIn([alice.user]);
     await read(bench, bindingsAt("20", [aCrtb("team", holder, "15")], [alice.user]));
@@ -37,10 +37,10 @@ for (const [what, holder] of Object.entries<Binding["holder"]>({ "another group"
 
 test("a group binding that another group has now lets in whom both groups have, because it is the same binding still", async () => {
   const bench = benchOn(redis);
-  const before = bindingsAt("10", [aCrtb("team", { group: TEAM! }, "5")], [alice.user]);
+  const before = bindingsAt("10", [aCrtb("team", { group: TEAM }, "5")], [alice.user]);
   await read(bench, before);
-  await logIn(bench, before, alice.user, [TEAM!, OTHER_TEAM!]);
-  await read(bench, bindingsAt("20", [aCrtb("team", { group: OTHER_TEAM! }, "15")], [alice.user]));
+  await logIn(bench, before, alice.user, [TEAM, OTHER_TEAM]);
+  await read(bench, bindingsAt("20", [aCrtb("team", { group: OTHER_TEAM }, "15")], [alice.user]));
   assert.equal(await isEntitled(bench, alice.user), true);
 });
 
@@ -111,7 +111,15 @@ test("a list that cannot be had ends nothing and sets no mark, because what is n
     return [];
   });
   const config = { globalRoles: [], removalsMax: 1, resyncMs: 60_000 };
-  const sources = new Sources({ client, bindings, ledger: bench.ledger, config, log: openLog("warn", {}, lines), metrics: openMetrics(), clusters: () => [CLUSTER] });
+  const sources = new Sources({
+    client,
+    bindings,
+    ledger: bench.ledger,
+    config,
+    log: openLog("warn", {}, lines),
+    metrics: openMetrics(),
+    clusters: () => [CLUSTER],
+  });
   const running = sources.run(end.signal);
   await failed;
   end.abort();

@@ -53,7 +53,7 @@ test("a removed subject stays removed when its cluster goes, because there is no
 // A ledger that began anew -----------------------------------------------------------------------------------------------------------------------------------
 
 /** What a role of alice's remembers of a login that still runs. */
-const memory = (now: number) => ({ ends: now + DAY, values: { groups: [TEAM!] } });
+const memory = (now: number) => ({ ends: now + DAY, values: { groups: [TEAM] } });
 
 test("the end of a login that only a role remembers is stored first, so that the role is not believed when it is read", async () => {
   const bench = benchOn(redis);
@@ -91,7 +91,7 @@ test("a dropped provider ends what was restored from a role, and a second look a
   await ledger.submit(alice, { grants: [toldGrant("1")], copy: await ledger.learn(alice.user, { user: { rv: "1", live: anEnabled } }) }, "orphan", "binding");
   const groups = async (): Promise<boolean> => {
     const decision = await decisionOn(bench, alice);
-    return decision?.kind === "present" && decision.identity.groups.includes(TEAM!);
+    return decision?.kind === "present" && decision.identity.groups.includes(TEAM);
   };
   const { me } = await run(alice);
   await ledger.read(alice, me, memory(await now()));

@@ -24,7 +24,7 @@ async function emptyCluster(away: boolean) {
   const state = { away, lists: 0 };
   const server = createServer((incoming, response) => {
     if (state.away) return void response.writeHead(503).end();
-    if (incoming.url!.includes("watch=")) return void response.writeHead(200).flushHeaders();
+    if (incoming.url!.includes("watch=")) return response.writeHead(200).flushHeaders();
     state.lists += 1;
     return void response.end(JSON.stringify({ metadata: { resourceVersion: "1" }, items: [] }));
   }).listen(0, "127.0.0.1");
@@ -34,7 +34,11 @@ async function emptyCluster(away: boolean) {
     server.closeAllConnections();
   });
   const cluster = { server: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
-  const named = { clusters: [{ name: "c", cluster }], users: [{ name: "u", user: { token: "t0ken" } }], contexts: [{ name: "m", context: { cluster: "c", user: "u" } }] };
+  const named = {
+    clusters: [{ name: "c", cluster }],
+    users: [{ name: "u", user: { token: "t0ken" } }],
+    contexts: [{ name: "m", context: { cluster: "c", user: "u" } }],
+  };
   return { state, kubeconfig: JSON.stringify({ apiVersion: "v1", kind: "Config", "current-context": "m", ...named }) };
 }
 

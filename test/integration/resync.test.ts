@@ -86,7 +86,7 @@ test("every subject is looked at again that was written under another profile, b
 test("subjects that are confirmed and stand as they were settled cost nothing, because a resync comes every half hour", async () => {
   const bench = benchOn(redis);
   await bench.import();
-  const on = [await settled(bench, of("u-1")), await settled(bench, of("u-2", [TEAM!]))];
+  const on = [await settled(bench, of("u-1")), await settled(bench, of("u-2", [TEAM]))];
   const before = await bench.fields({ cluster: CLUSTER, user: "u-1" });
   assert.deepEqual(await resynced(bench, on), { subjects: 2, woken: 0, orphans: 0, held: 0 });
   assert.deepEqual(await bench.fields({ cluster: CLUSTER, user: "u-1" }), before);
@@ -98,8 +98,8 @@ test("a role that remembers a running login brings the bindings of its groups in
   const user = "u-forgotten";
   const subject = { cluster: CLUSTER, user };
   await bench.ledger.submit(subject, { grants: [toldGrant("1")] }, "binding", "binding");
-  const bindings = bindingsAt("10", [aCrtb("team", { group: TEAM! }, "5")], [user]);
-  assert.equal((await resynced(bench, [impersonator(of(user, [TEAM!], Date.now() + DAY))], bindings)).woken, 1);
+  const bindings = bindingsAt("10", [aCrtb("team", { group: TEAM }, "5")], [user]);
+  assert.equal((await resynced(bench, [impersonator(of(user, [TEAM], Date.now() + DAY))], bindings)).woken, 1);
   const record = (await bench.ledger.record(subject))!;
   assert.deepEqual(
     record.candidates.map((candidate) => "group" in candidate && candidate.group),
@@ -113,8 +113,8 @@ test("a role whose login has ended brings no bindings, because nobody is let in 
   await bench.import();
   const subject = { cluster: CLUSTER, user: "u-ended" };
   await bench.ledger.submit(subject, { grants: [toldGrant("1")] }, "binding", "binding");
-  const bindings = bindingsAt("10", [aCrtb("team", { group: TEAM! }, "5")], [subject.user]);
-  await resynced(bench, [impersonator(of(subject.user, [TEAM!], Date.now() - 1_000))], bindings);
+  const bindings = bindingsAt("10", [aCrtb("team", { group: TEAM }, "5")], [subject.user]);
+  await resynced(bench, [impersonator(of(subject.user, [TEAM], Date.now() - 1_000))], bindings);
   assert.deepEqual((await bench.ledger.record(subject))?.candidates, []);
   assert.deepEqual(woken(bench), [nameIn(subject.user)]);
 });

@@ -10,6 +10,8 @@ import { groupsAfter } from "./login.ts";
 import { submitWithCandidates } from "./tell.ts";
 
 /** What a login needs to know; `clusters` are the configured ones, now. */
+const DAY_MS = 86_400_000;
+
 export interface LoginParts {
   readonly ledger: Ledger;
   readonly bindings: Bindings;
@@ -60,20 +62,31 @@ export async function storeLogin(parts: LoginParts, login: Login, at: number, ta
   );
 }
 
-/** Drops a provider's facts; only newer ones of it count again. */
-export async function dropProvider({ ledger, bindings }: LoginParts, user: string, provider: string, at: number): Promise<void> {
+/** Drops a provider's facts; only newer ones of it count again. What a role remembers may be that provider's, and no longer counts either. */
+export async function dropProvider(parts: LoginParts, user: string, provider: string, at: number): Promise<void> {
+  const { ledger, bindings } = parts;
   const copy = await ledger.learn(user, { drop: { provider, at } });
-  // What a role remembers may be that provider's: it no longer counts either.
-  const told = { copy, dropRestored: true };
-  await Promise.all(copy.clusters.map((cluster) => submitWithCandidates(ledger, bindings, { cluster, user }, told, "facts", "deletion")));
+  const unread = await unreadClusters(parts);
+  await Promise.all(
+    [...new Set([...copy.clusters, ...unread.keys()])].map((cluster) =>
+      submitWithCandidates(ledger, bindings, { cluster, user }, { copy, dropRestored: true, ...unread.get(cluster) }, "facts", "deletion"),
+    ),
+  );
 }
 
 /** Ends the login grants of a user, on one cluster or on all: also where only a role remembers it, after a lost Redis. */
-export async function endLogins({ ledger, ...parts }: LoginParts, user: string, cluster: string | undefined, at: number): Promise<void> {
-  const unread = new Set<string>();
-  for (const id of parts.clusters()) if (!(await isRead(ledger, id))) unread.add(id);
-  const clusters = cluster === undefined ? new Set([...(await ledger.userRecord(user)).clusters, ...unread]) : [cluster];
-  await Promise.all([...clusters].map((id) => ledger.submit({ cluster: id, user }, { endLogin: at, endUnread: unread.has(id) }, "deletion", "deletion")));
+export async function endLogins(parts: LoginParts, user: string, cluster: string | undefined, at: number): Promise<void> {
+  const { ledger } = parts;
+  const unread = await unreadClusters(parts);
+  const clusters = cluster === undefined ? new Set([...(await ledger.userRecord(user)).clusters, ...unread.keys()]) : [cluster];
+  await Promise.all([...clusters].map((id) => ledger.submit({ cluster: id, user }, { endLogin: at, ...unread.get(id) }, "deletion", "deletion")));
+}
+
+/** The clusters whose roles have not been read since the ledger began anew: what ends there is kept for as long as a role may remember. */
+async function unreadClusters({ ledger, config, ...parts }: LoginParts): Promise<Map<string, { unreadMs: number }>> {
+  const unread = new Map<string, { unreadMs: number }>();
+  for (const cluster of parts.clusters()) if (!(await isRead(ledger, cluster))) unread.set(cluster, { unreadMs: config.loginGrantMs + DAY_MS });
+  return unread;
 }
 
 /** Whether a cluster's roles have been read since the ledger last began anew. */

@@ -17,7 +17,7 @@ export interface Access {
 const RENEW_MS = 30_000;
 const text = z.string().optional();
 const Cluster = z.strictObject({
-  server: z.string(),
+  server: z.string().refine((server) => URL.canParse(server) && new URL(server).hostname !== "", "it is no address"),
   "certificate-authority-data": text,
   "tls-server-name": text,
   "disable-compression": z.boolean().optional(),

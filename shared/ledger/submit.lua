@@ -1,6 +1,6 @@
 -- S1 submit: merges facts into a subject's record; raises the generation only if something changed.
 -- KEYS record, due, subjects of the cluster, clusters, highest resourceVersion.
--- ARGV one JSON: {subject, cluster, stamp, looks, orphan, whole, dropRestored, grants: [[id, rv, json]], candidates: [[id, rv, json]], login: {at, end}, endLogin: at, endUnread: the roles were not read yet, copy: {n, json, spoke}}
+-- ARGV one JSON: {subject, cluster, stamp, looks, orphan, whole, dropRestored, grants: [[id, rv, json]], candidates: [[id, rv, json]], login: {at, end}, endLogin: at, unread: ms to remember it | false, copy: {n, json, spoke}}
 --   (json '' = gone; whole = a consistent list of a restored management cluster: its lower versions count)
 -- Returns {gen, delay ms or -1 = nothing changed and no job, 1 if a login grant was stored} or {'version'}.
 local rec, due = KEYS[1], KEYS[2]
@@ -11,7 +11,7 @@ local exists = redis.call('EXISTS', rec) == 1
 forget_dropped_login(rec, now)
 local changed = a.looks == true
 local stored = 0
-if not exists and not changed and #a.grants == 0 and not a.login and not a.endUnread then return {0, -1, 0} end
+if not exists and not changed and #a.grants == 0 and not a.login and not a.unread then return {0, -1, 0} end
 
 local ends_told = false
 local function merge(field, rv, json)
@@ -41,7 +41,7 @@ if a.login then
   end
 end
 -- After a lost Redis only the role may remember the login. Its end is stored first, so that the role is not believed.
-if a.endUnread and redis.call('HEXISTS', rec, 'loginEnd') == 0 and num(rec, 'obs') == 0 then
+if a.unread and a.endLogin and redis.call('HEXISTS', rec, 'loginEnd') == 0 and num(rec, 'obs') == 0 then
   redis.call('HSET', rec, 'loginAt', int(a.endLogin), 'loginEnd', int(math.min(a.endLogin, now)))
 elseif a.endLogin and a.endLogin >= num(rec, 'loginAt') and num(rec, 'loginEnd') > a.endLogin then
   set(rec, {loginAt = int(math.max(a.endLogin, num(rec, 'loginAt'))), loginEnd = int(math.min(a.endLogin, now))})
@@ -63,7 +63,7 @@ end
 
 if a.dropRestored then
   if (tonumber(string.match(redis.call('HGET', rec, 'restored') or '', '^(%d+)')) or 0) > now then changed = true end
-  if exists then redis.call('HSET', rec, 'restored', '0 {}') end
+  if exists or a.unread then redis.call('HSET', rec, 'restored', '0 {}') end
 end
 
 if not changed then
@@ -73,7 +73,8 @@ if not changed then
     redis.call('SADD', KEYS[4], a.cluster)
   end
   -- An end is kept for a day, so that a lagging producer cannot bring the binding back.
-  if not exists or (ends_told and redis.call('PTTL', rec) > 0) then redis.call('PEXPIRE', rec, a.endUnread and 2678400000 or 86400000) end
+  local keep, ttl = a.unread or 86400000, redis.call('PTTL', rec)
+  if not exists or ((ends_told or a.unread) and ttl > 0 and ttl < keep) then redis.call('PEXPIRE', rec, keep) end
   return {num(rec, 'gen'), -1, stored}
 end
 redis.call('SADD', KEYS[3], a.subject)

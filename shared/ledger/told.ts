@@ -15,8 +15,8 @@ export interface Submission {
   readonly candidates?: readonly Told<Candidate>[];
   readonly login?: Pick<LoginGrant, "at" | "end">;
   readonly endLogin?: number;
-  /** The cluster's roles were not read since the ledger began anew: one of them may remember the login that ends. */
-  readonly endUnread?: boolean;
+  /** The cluster's roles were not read since the ledger began anew, and one of them may remember what ends here: for how long (ms) that is to be known. */
+  readonly unreadMs?: number;
   readonly copy?: UserRecord;
   readonly whole?: boolean;
   /** A provider was dropped: what the role remembers may be its. */
@@ -45,7 +45,7 @@ export interface Learned {
 }
 
 /** As submit.lua reads it: `json` '' = gone. */
-export function packSubmission({ grants = [], candidates = [], login, endLogin, endUnread = false, copy, whole = false, dropRestored = false }: Submission) {
+export function packSubmission({ grants = [], candidates = [], login, endLogin, unreadMs, copy, whole = false, dropRestored = false }: Submission) {
   const pack = (list: readonly Told<object>[]) => list.map(({ id, rv, live }) => [id, rv, live ? JSON.stringify(live) : ""]);
   return {
     whole,
@@ -54,7 +54,7 @@ export function packSubmission({ grants = [], candidates = [], login, endLogin, 
     candidates: pack(candidates),
     login,
     endLogin,
-    endUnread,
+    unread: unreadMs ?? false,
     copy: copy && { n: copy.n, json: JSON.stringify(copy.facts), spoke: Object.keys(copy.facts.providers).length > 0 },
   };
 }

@@ -59,7 +59,7 @@ test("the end of a login that only a role remembers is stored first, so that the
   const bench = benchOn(redis);
   const { ledger, now, run, ttlMs } = bench;
   const at = (await now()) - 1_000;
-  await ledger.submit(alice, { endLogin: at, endUnread: true }, "deletion", "deletion");
+  await ledger.submit(alice, { endLogin: at, unreadMs: 2_678_400_000 }, "deletion", "deletion");
   assertNear(await ttlMs(alice), 31 * DAY, "it is kept longer than a login grant of 30 days");
   await ledger.submit(alice, {}, "orphan", "binding");
   const { me } = await run(alice);
@@ -73,14 +73,14 @@ test("the end of a login that only a role remembers does not end what is known a
   const { ledger, now } = benchOn(redis);
   const login = { at: await now(), end: (await now()) + GRANT };
   await ledger.submit(alice, { login }, "login", "login");
-  await ledger.submit(alice, { endLogin: login.at - 1, endUnread: true }, "deletion", "deletion");
+  await ledger.submit(alice, { endLogin: login.at - 1, unreadMs: 2_678_400_000 }, "deletion", "deletion");
   assert.deepEqual((await ledger.record(alice))?.login, login);
 });
 
 test("a login after its end was stored counts, because only what came before was ended", async () => {
   const { ledger, now } = benchOn(redis);
   const at = (await now()) - HOUR;
-  await ledger.submit(alice, { endLogin: at, endUnread: true }, "deletion", "deletion");
+  await ledger.submit(alice, { endLogin: at, unreadMs: 2_678_400_000 }, "deletion", "deletion");
   assert.equal((await ledger.submit(alice, { login: { at, end: at + GRANT } }, "login", "login")).loginStored, false);
   assert.equal((await ledger.submit(alice, { login: { at: at + 1, end: at + GRANT } }, "login", "login")).loginStored, true);
 });

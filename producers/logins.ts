@@ -9,9 +9,9 @@ import type { Login } from "./login.ts";
 import { groupsAfter } from "./login.ts";
 import { submitWithCandidates } from "./tell.ts";
 
-/** What a login needs to know; `clusters` are the configured ones, now. */
 const DAY_MS = 86_400_000;
 
+/** What a login needs to know; `clusters` are the configured ones, now. */
 export interface LoginParts {
   readonly ledger: Ledger;
   readonly bindings: Bindings;

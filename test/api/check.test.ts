@@ -6,15 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
 import { kubeconfigText } from "../apiserver/files.ts";
 import { startApiServer } from "../apiserver/start.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
+import { CLI } from "../support/house.ts";
 import { startRedis } from "../support/redis.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
-const CLI = fileURLToPath(new URL("../../deploy/understudy.mjs", import.meta.url));
 const NAMESPACE = "cattle-impersonation-system";
 const KEEP = ["get", "list", "watch", "create", "update", "delete"];
 const RBAC = "rbac.authorization.k8s.io";

@@ -16,7 +16,8 @@ import { GiveUp, waitUntil } from "./wait-until.ts";
 export const HOOK_SECRET = "a-secret-for-the-hook-0123456789";
 /** Many processes start at once, and other tests may be running. */
 const START_MS_MAX = 60_000;
-const CLI = fileURLToPath(new URL("../../deploy/understudy.mjs", import.meta.url));
+/** The command, as it is installed. */
+export const CLI = fileURLToPath(new URL("../../deploy/understudy.mjs", import.meta.url));
 
 export interface Process {
   readonly name: string;

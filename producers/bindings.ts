@@ -17,6 +17,8 @@ export class Bindings {
   readonly #candidates = new Map<string, Set<string>>();
   readonly users = new Map<string, { readonly rv: string; readonly live: UserObject | null }>();
   readonly attributes = new Map<string, readonly ProviderFacts[]>();
+  /** `users u-abc`: there, but it could not be read. */
+  readonly unread = new Set<string>();
   /** How far each stream has come. */
   readonly versions = new Map<SourceKind, string>();
 
@@ -36,7 +38,7 @@ export class Bindings {
     this.#index(binding, (set) => set.delete(id));
   }
   clear(): void {
-    for (const map of [this.#byId, this.#byUser, this.#candidates, this.users, this.attributes]) map.clear();
+    for (const map of [this.#byId, this.#byUser, this.#candidates, this.users, this.attributes, this.unread]) map.clear();
   }
 
   #index(binding: Binding, act: (set: Set<string>) => void): void {

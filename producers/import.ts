@@ -63,9 +63,10 @@ async function learnAll(ledger: Ledger, bindings: Bindings, { records, held, who
   const subjects = [...records.keys()].map(subjectOf);
   const kept = new Set(subjects.filter(({ cluster }) => held.has(cluster)).map(({ user }) => user));
   await inParallel([...new Set([...subjects.map(({ user }) => user), ...bindings.users.keys(), ...bindings.attributes.keys()])], signal, async (user) => {
-    const gone = kept.has(user) ? undefined : { rv: bindings.versions.get("users") ?? "0", live: null };
+    const gone = kept.has(user) || bindings.unread.has(`users ${user}`) ? undefined : { rv: bindings.versions.get("users") ?? "0", live: null };
     const said = bindings.users.get(user) ?? gone;
-    copies.set(user, await ledger.learn(user, { ...(said ? { user: said } : {}), attribute: bindings.attributes.get(user) ?? [], whole }));
+    const attribute = bindings.unread.has(`userattributes ${user}`) ? {} : { attribute: bindings.attributes.get(user) ?? [] };
+    copies.set(user, await ledger.learn(user, { ...(said ? { user: said } : {}), ...attribute, whole }));
   });
   return copies;
 }

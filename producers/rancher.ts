@@ -98,9 +98,9 @@ function malformed(kind: BindingKind, object: unknown, error: z.ZodError): Bindi
   const meta = z.looseObject({ metadata: Meta }).safeParse(object);
   if (!meta.success) return undefined;
   const { name, namespace, resourceVersion } = meta.data.metadata;
-  const places = error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`).join("; ");
-  return { id: `${kind}:${namespace ? `${namespace}/${name}` : name}`, rv: resourceVersion, refused: places };
+  return { id: `${kind}:${namespace ? `${namespace}/${name}` : name}`, rv: resourceVersion, refused: placesOf(error) };
 }
+const placesOf = ({ issues }: z.ZodError): string => issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; ");
 
 const strings = z.array(z.string()).nullable().optional();
 const User = z.looseObject({ metadata: Meta, enabled: z.boolean().nullable().optional(), displayName: text, principalIds: strings });
@@ -135,6 +135,12 @@ export interface ProviderFacts {
   readonly at: number;
   readonly hash: string;
   readonly values: readonly (readonly [ValueKey, readonly string[]])[];
+}
+
+/** What keeps a User or UserAttribute from being read, each with its place. */
+export function misreadAt(kind: "users" | "userattributes", object: unknown): string {
+  const { error } = (kind === "users" ? User : Attribute).safeParse(object);
+  return error ? placesOf(error).slice(0, 1000) : "";
 }
 
 /** What a UserAttribute says, provider by provider. The capitals are Rancher's: those fields have no json tag in its Go type. */

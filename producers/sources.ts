@@ -10,7 +10,7 @@ import type { Bindings } from "./bindings.ts";
 import { makesCandidates, sameHolder } from "./bindings.ts";
 import { importAll } from "./import.ts";
 import type { Binding, BindingKind, SourceKind } from "./rancher.ts";
-import { SOURCES, isBindingKind, readAttribute, readBinding, readUser, sourcePath } from "./rancher.ts";
+import { SOURCES, isBindingKind, misreadAt, readAttribute, readBinding, readUser, sourcePath } from "./rancher.ts";
 import { tellBinding, tellCandidate, tellGrant, tellHolders, tellUser } from "./tell.ts";
 
 const MARK_MS = 1_000;
@@ -97,11 +97,11 @@ export class Sources {
     } else if (kind === "users") {
       const user = readUser(object);
       if (user) this.#parts.bindings.users.set(user.user, user);
-      else this.#refused(kind, object, "it is not a User");
+      else this.#unread(kind, object);
     } else {
       const attribute = readAttribute(object);
       if (attribute) this.#parts.bindings.attributes.set(attribute.user, attribute.providers);
-      else this.#refused(kind, object, "it is not a UserAttribute");
+      else this.#unread(kind, object);
     }
   }
 
@@ -117,6 +117,12 @@ export class Sources {
   #refused(kind: SourceKind, object: KubernetesObject, reason: string): void {
     this.#parts.metrics.refused.inc({ what: kind });
     this.#parts.log.bindingRefused({ kind, name: object.metadata?.name, namespace: object.metadata?.namespace, reason });
+  }
+
+  /** One that cannot be read says nothing, neither that it is gone. */
+  #unread(kind: "users" | "userattributes", object: KubernetesObject): void {
+    this.#parts.bindings.unread.add(`${kind} ${object.metadata?.name}`);
+    this.#refused(kind, object, misreadAt(kind, object));
   }
 
   /** Follows the five kinds from the lists' versions on. Returns when everything has to be read again. */
@@ -160,8 +166,10 @@ export class Sources {
     const { ledger } = this.#parts;
     this.#parts.bindings.versions.set(kind, object.metadata?.resourceVersion ?? "0");
     if (isBindingKind(kind)) return this.#hearBinding(kind, deleted, object);
-    const before = kind === "users" ? readUser(object) : readAttribute(object);
-    if (!before) return this.#refused(kind, object, `it is not one of ${kind}`);
+    // Of what is gone only its name counts: it may never have been readable.
+    const readable = deleted ? { metadata: object.metadata } : object;
+    const before = kind === "users" ? readUser(readable) : readAttribute(readable);
+    if (!before) return this.#unread(kind, object);
     const { user, rv } = before;
     if ("live" in before) {
       const said = { rv, live: deleted ? null : before.live };

@@ -54,7 +54,7 @@ export async function clustersOf({ clustersDir, kubeconfigAllow }: Config): Prom
   try {
     await clusters.load();
   } catch (error) {
-    throw new UsageError(`UNDERSTUDY_CLUSTERS_DIR: ${clustersDir} cannot be read (${(error as { code?: string }).code ?? "error"})`, { cause: error });
+    throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
   }
   await using loaded = clusters;
   return { ids: loaded.ids(), problems: loaded.problems() };

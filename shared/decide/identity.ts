@@ -34,8 +34,6 @@ export type Decision =
 
 /** Who this subject may act as. Never trims, never truncates: what is refused is named. */
 export function decide(known: Knowledge, policy: Policy): Decision {
-  const refusal = refusalOf(known.user, policy.denyPrefixes);
-  if (refusal !== undefined) return { kind: "refused", reason: `user id ${shown(known.user)} ${refusal}`, next: 0 };
   const user = known.facts?.user ?? null;
   const bound = known.grants.length > 0;
   const { values, dropped, restored } = valuesOf(known, policy);
@@ -43,6 +41,8 @@ export function decide(known: Knowledge, policy: Policy): Decision {
   const login = runningLogin(known);
   const entitled = policy.source === "logins" || entitling(known.candidates, groups);
   if (!bound && !(login && entitled)) return { kind: "absent", reason: login ? "no longer entitled" : "no grant", waiting: false, next: 0 };
+  const refusal = refusalOf(known.user, policy.denyPrefixes);
+  if (refusal !== undefined) return { kind: "refused", reason: `user id ${shown(known.user)} ${refusal}`, next: 0 };
   const ends = [bound ? undefined : login?.end, restored?.end].filter((end) => end !== undefined);
   const next = ends.length > 0 ? Math.min(...ends) : 0;
   if (policy.source === "rancher" && user === null) return { kind: "absent", reason: "user unknown", waiting: true, next };

@@ -68,7 +68,14 @@ const laterOnly = (only: string) =>
     .string()
     .refine((text) => text === only || text === "", `this version knows only ${only === "" ? "leaving it unset" : only}`)
     .optional();
-const secrets = list.pipe(z.array(z.string().min(16, "each secret needs at least 16 characters: openssl rand -base64 32")));
+const secrets = list.pipe(
+  z.array(
+    z
+      .string()
+      .min(16, "each secret needs at least 16 characters: openssl rand -base64 32")
+      .regex(/^(?!whsec_)|^whsec_([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, "what follows whsec_ is base64"),
+  ),
+);
 const users = list.transform((pairs, context) => {
   const found = new Map<string, string>();
   for (const pair of pairs) {

@@ -4,10 +4,11 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { type Store, openStore } from "../../shared/run/redis.ts";
 import type { ApiServer } from "../apiserver/start.ts";
+import { metricOf } from "../support/evidence.ts";
 import { type Who, actAs, assertActsAsExactly, assertGone, objectsOf, tokenOf } from "../support/impersonator.ts";
 import { deleteCrtb, putAttribute, putCrtb, putGrb, putUser } from "../support/rancher-objects.ts";
-import { handedBack, logIn, settledAs, told, writesBy } from "../support/scenes.ts";
-import { type TrappedHouse, openTrappedHouse } from "../support/traps.ts";
+import { handedBack, logIn, onlySecretOf, settledAs, told, writesBy } from "../support/scenes.ts";
+import { type TrappedHouse, openTrappedHouse, processOf } from "../support/traps.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
 const C = "c-one";
@@ -156,6 +157,31 @@ async function flushedDuringRemoval(): Promise<void> {
   for (const user of [removing, looking]) await assertGone(server, user);
 }
 
+/** Another run has the subject before the first one's lock would have expired, or its next renewal would have told it. */
+async function lockLost(): Promise<void> {
+  const { house } = trapped;
+  const user = "u-q5";
+  const traps = trapped.at(C);
+  const look = traps.hold(user, "GET ClusterRoleBinding", "after");
+  await bound(user);
+  const worker = processOf(house, await look.caught());
+  const until = (): Promise<string | null> => store.redis.hget(`${store.ledger.tag}:rec:${C}/${user}`, "until");
+  const first = await until();
+  await waitUntil("its lock has just been renewed", async () => (await until()) !== first, { everyMs: 5 });
+  const half = traps.hold(user, "POST ServiceAccount");
+  await store.redis.flushall();
+  await half.caught();
+  const lost = (): Promise<number> => metricOf([worker], "understudy_passes_total", { result: "lost" });
+  const lostBefore = await lost();
+  look.release();
+  await waitUntil("the first run has ended", async () => (await lost()) > lostBefore);
+  half.release();
+  await settledAs(house, C, user, "ready");
+  assert.equal(traps.of(user).filter(({ call }) => call === "POST ClusterRole").length, 1, "the run without a lock wrote nothing");
+  await onlySecretOf(server, user);
+  await assertActsAsExactly(server, local(user));
+}
+
 /** Redis as it was when it was last saved, on the same socket. */
 async function fromDump(): Promise<void> {
   await trapped.house.redis.restart();
@@ -196,22 +222,23 @@ async function generationAgain(): Promise<void> {
   const user = "u-q11";
   const groups = (...ids: string[]): Promise<void> => putAttribute(house.management!, user, { groups: { github: ids.map((id) => `github_org://${id}`) } });
   await bound(user);
+  await settledAs(house, C, user, "ready");
   await told(house, C, user, () => groups("1"));
-  const saved = await settledAs(house, C, user, "ready");
+  await settledAs(house, C, user, "ready");
   await store.redis.save();
   const put = trapped.at(C).hold(user, "PUT ClusterRole");
   await groups("1", "lost");
   const agent = await put.caught();
-  assert.equal((await house.row(C, user))?.generation, saved.generation + 1);
+  const lost = (await house.row(C, user))!.generation;
   // The other fact changes nothing on the cluster.
   await groups("1");
   await putCrtb(house.management!, C, `${user}-second`, { userName: user });
   const imports = holdImports();
   await fromDump();
-  assert.equal((await store.ledger.record({ cluster: C, user }))?.gen, saved.generation, "the next fact has the lost one's generation");
+  assert.ok((await store.ledger.record({ cluster: C, user }))!.gen < lost, "the lost fact's generation will be given again");
   imports.end();
   await waitUntil("the import stands again", complete);
-  await settledAs(house, C, user, "ready");
+  assert.ok((await settledAs(house, C, user, "ready")).generation >= lost);
   put.release();
   await waitUntil("the write for the lost fact is refused", async () => (await writesBy(server, user, agent)).includes("update clusterroles 409"));
   await assertActsAsExactly(server, { user, groups: ["github_org://1"] });
@@ -249,6 +276,7 @@ describe("a Redis that loses what it holds", { timeout: 240_000 }, () => {
   test("Q22 after a FLUSHALL with connections kept the import stands within seconds, and meanwhile nobody is narrowed, widened or removed", flushed);
   test("Q8 a FLUSHALL in the middle of an import: that import sets no mark, and nobody is removed", flushedTwice);
   test("Q9 a FLUSHALL while removals are in hand: none is settled on a record that is gone, and all are made in the end", flushedDuringRemoval);
+  test("Q5 a run that lost its lock while it looked may not read the ledger, and writes nothing", lockLost);
   test("Q10 a Redis from an older dump, which has lost a removal: nothing is made again before the import", olderDump);
   test("Q11 a Redis from an older dump gives a generation a second time, to another fact: what was under way for the first is refused", generationAgain);
 });

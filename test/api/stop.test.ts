@@ -127,15 +127,20 @@ test("a second SIGTERM ends a stop that takes long at once, and what it leaves i
 test("a producer whose management cluster is away, and a worker whose cluster is, stop like any other", async () => {
   const away = await house.start("producer");
   const worker = await house.start("worker");
-  for (const traps of [trapped.management!, trapped.at(CLUSTER)]) {
+  await waitUntil("it watches", () => away.lines.some(({ msg }) => msg === "sources imported"), TAKE_OVER);
+  const all = [trapped.management!, trapped.at(CLUSTER)];
+  for (const traps of all) {
     traps.giveAll(() => ({ hold: new Promise(() => undefined) }));
     traps.proxy.cut();
   }
-  await waitUntil("the producer tries in vain", () => away.lines.some(({ msg }) => msg === "watch ended and is tried again"), TAKE_OVER);
-  await Promise.all([stops(away), stops(worker)]);
-  for (const traps of [trapped.management!, trapped.at(CLUSTER)]) {
-    traps.giveAll(undefined);
-    traps.proxy.cut();
+  try {
+    await waitUntil("the producer tries in vain", () => away.lines.some(({ msg }) => msg === "watch ended and is tried again"), TAKE_OVER);
+    await Promise.all([stops(away), stops(worker)]);
+  } finally {
+    for (const traps of all) {
+      traps.giveAll(undefined);
+      traps.proxy.cut();
+    }
   }
   assert.deepEqual(await leftovers(), []);
 });

@@ -42,11 +42,11 @@ export async function settledAs(house: House, cluster: string, user: string, sta
   }
 }
 
-/** Waits until a call of this process has had its answer from the API server, and returns it. */
-export async function answered(server: ApiServer, user: string, agent: string, verb: string, resource: string): Promise<SubjectCall> {
+/** Waits until a call of this process has had its answer from the API server, and returns it; `earlier`: how many like it were answered before. */
+export async function answered(server: ApiServer, user: string, agent: string, verb: string, resource: string, earlier = 0): Promise<SubjectCall> {
   return waitUntil(
     `${agent}: ${verb} ${resource} of ${user} is answered`,
-    async () => (await callsOf(server, [user])).get(user)!.findLast((call) => call.agent === agent && call.verb === verb && call.resource === resource),
+    async () => (await callsOf(server, [user])).get(user)!.filter((call) => call.agent === agent && call.verb === verb && call.resource === resource)[earlier],
     { everyMs: 200 },
   );
 }

@@ -250,6 +250,10 @@ for (const user of [
   });
 }
 
+test("a refused user id without a reason to be there has gone like anybody's, or its row would stay for ever", () => {
+  assert.equal(decide(knowledge({ user: "system:admin" }), aPolicy()).kind, "absent");
+});
+
 test("a refused group or extra is left out and named, and the rest stays, because one bad group must not lock a person out", () => {
   const providers = {
     github: {

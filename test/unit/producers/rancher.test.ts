@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type BindingKind, type BindingReading, readAttribute, readBinding, readUser, sourcePath } from "../../../producers/rancher.ts";
+import { type BindingKind, type BindingReading, misreadAt, readAttribute, readBinding, readUser, sourcePath } from "../../../producers/rancher.ts";
 import { NOW, anyText, fewNames, sorted } from "../../support/builders.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -220,6 +220,14 @@ test("equal content has an equal hash however its lists are ordered, and other c
       assert.equal(hashOf(a, "") === hashOf(b, ""), same(a, b));
     }),
   );
+});
+
+test("what cannot be read is said with each place, and what can be read has none", () => {
+  assert.match(misreadAt("users", user({ enabled: "no", principalIds: [1] })), /^enabled: .*boolean.*; principalIds\.0: .*string/);
+  const wrong = attribute({ GroupPrincipals: { github: { Items: "x" } }, ExtraByProvider: { github: { username: [null] } } });
+  assert.match(misreadAt("userattributes", wrong), /^GroupPrincipals\.github\.Items: .*; ExtraByProvider\.github\.username\.0: /);
+  assert.equal(readAttribute(wrong), undefined);
+  assert.equal(misreadAt("users", user()) + misreadAt("userattributes", attribute()), "");
 });
 
 test("a UserAttribute that is being deleted says nothing any more", () => {

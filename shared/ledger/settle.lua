@@ -25,7 +25,9 @@ if a.result == 'ready' then
 elseif a.result == 'removed' then
   -- The login grant outlives the removal by a minute: the stream that tells of a group binding may lag behind the one that told of the removal.
   if redis.call('HEXISTS', rec, 'loginEnd') == 1 and redis.call('HEXISTS', rec, 'loginDrop') == 0 then fields.loginDrop = int(now + 60000) end
-  fields.removedAt, fields.restored = int(now), ''
+  -- What was removed before stays removed since then: later facts must not make a login of today look late.
+  if redis.call('HGET', rec, 'result') ~= 'removed' then fields.removedAt = int(now) end
+  fields.restored = ''
   redis.call('PEXPIRE', rec, 86400000)
 end
 set(rec, fields)

@@ -10,7 +10,7 @@ import type { ApiServer } from "../apiserver/start.ts";
 import { callsOf, writesIn } from "../support/audit.ts";
 import { actAs, assertActsAsExactly, assertGone, tokenOf } from "../support/impersonator.ts";
 import { deleteCrtb, putCrtb, putUser } from "../support/rancher-objects.ts";
-import { TAKE_OVER_MS, answered, logIn, onlySecretOf, settledAs, told } from "../support/scenes.ts";
+import { TAKE_OVER_MS, landed, logIn, onlySecretOf, settledAs, told } from "../support/scenes.ts";
 import { Together } from "../support/together.ts";
 import { type CallName, type Trap, type TrappedHouse, openTrappedHouse, processOf } from "../support/traps.ts";
 import { waitUntil } from "../support/wait-until.ts";
@@ -74,8 +74,8 @@ for (const when of ["before", "after"] as const) {
       await isRight(user);
       const calls = (await callsOf(server, [user])).get(user)!;
       assert.equal(writesIn(calls).filter((write) => write === "create secrets").length, 1, "one Secret ever");
+      if (when === "before") await assertLateIsHarmless({ user, agent: dead, call }, trap);
       trap.release();
-      if (when === "before") await assertLateIsHarmless(user, dead, call);
       await righted();
     });
   }
@@ -92,8 +92,8 @@ for (const when of ["before", "after"] as const) {
       const dead = await killed(trap);
       await settledAs(trapped.house, R, user, "removed");
       await assertGone(other, user);
+      if (when === "before") assert.equal((await landed(other, { user, agent: dead, call }, trap)).code, 404);
       trap.release();
-      if (when === "before") assert.equal((await landed(other, user, dead, call)).code, 404);
       await assertGone(other, user);
       assert.notEqual((await actAs(other, token, { user })).status, 201);
       await righted();
@@ -112,8 +112,8 @@ for (const when of ["before", "after"] as const) {
       const dead = await killed(trap);
       await settledAs(trapped.house, C, user, "ready");
       await isRight(user, ["github_org://new"]);
+      if (when === "before" && call === "PUT ClusterRole") assert.equal((await landed(server, { user, agent: dead, call }, trap)).code, 409, "sealed");
       trap.release();
-      if (when === "before" && call === "PUT ClusterRole") assert.equal((await landed(server, user, dead, call)).code, 409, "sealed");
       await isRight(user, ["github_org://new"]);
       await righted();
     });
@@ -166,22 +166,11 @@ scene("Q16 a job that stalls twice goes on a third time", async () => {
   assert.deepEqual(await queue.getJobs(["failed"]), []);
 });
 
-const RESOURCES: Readonly<Record<string, string>> = {
-  ClusterRole: "clusterroles",
-  ClusterRoleBinding: "clusterrolebindings",
-  ServiceAccount: "serviceaccounts",
-  Secret: "secrets",
-};
-const VERBS: Readonly<Record<string, string>> = { POST: "create", PUT: "update", DELETE: "delete" };
-/** The dead worker's call has reached the API server in the end. */
-const landed = (at: ApiServer, user: string, dead: string, call: CallName) => {
-  const [method, kind] = call.split(" ") as [string, string];
-  return answered(at, user, dead, VERBS[method]!, RESOURCES[kind]!);
-};
 /** What the dead worker had sent lands when all is right, and all stays right. */
-const assertLateIsHarmless = async (user: string, dead: string, call: CallName): Promise<void> => {
+const assertLateIsHarmless = async (late: { user: string; agent: string; call: CallName }, trap: Trap): Promise<void> => {
+  const { user, call } = late;
   if (!call.startsWith("POST") || call === "POST Review") return;
-  const { code } = await landed(server, user, dead, call);
+  const { code } = await landed(server, late, trap);
   if (call === "POST Secret") {
     // Its name is no longer the account's: whoever looks next removes it.
     assert.equal(code, 201);

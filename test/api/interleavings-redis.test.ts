@@ -225,18 +225,18 @@ async function generationAgain(): Promise<void> {
   await groups("1");
   // A resync after the last import may still bring news of its own.
   await waitUntil("its group is written", async () => JSON.stringify((await objectsOf(server, user)).role?.rules)?.includes("github_org://1"));
-  await settledAs(house, C, user, "ready");
+  const saved = await settledAs(house, C, user, "ready");
   await store.redis.save();
   const put = trapped.at(C).hold(user, "PUT ClusterRole");
   await groups("1", "lost");
   const agent = await put.caught();
   const lost = (await house.row(C, user))!.generation;
+  assert.ok(saved.generation < lost);
   // The other fact changes nothing on the cluster.
   await groups("1");
   await putCrtb(house.management!, C, `${user}-second`, { userName: user });
   const imports = holdImports();
   await fromDump();
-  assert.ok((await store.ledger.record({ cluster: C, user }))!.gen < lost, "the lost fact's generation will be given again");
   imports.end();
   await waitUntil("the import stands again", complete);
   assert.ok((await settledAs(house, C, user, "ready")).generation >= lost);

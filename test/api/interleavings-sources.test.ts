@@ -2,6 +2,7 @@
 // and objects that were taken away together. One producer reaches Redis through a proxy, both reach the management cluster through one.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { type Store, openStore } from "../../shared/run/redis.ts";
 import type { ApiServer } from "../apiserver/start.ts";
 import { auditEnd, callsOf, writesIn } from "../support/audit.ts";
 import { HOOK_SECRET, type Process } from "../support/house.ts";
@@ -18,6 +19,7 @@ const R = "c-two";
 let trapped: TrappedHouse;
 let server: ApiServer;
 let redis: RedisProxy;
+let store: Store;
 /** Does all that is not about it. */
 let second: Process;
 
@@ -127,7 +129,8 @@ async function ownBindingEnds(user: string, own: "CRTB" | "PRTB"): Promise<void>
   await secondKnows(group, true);
   await settledAs(house, C, user, "ready");
   const token = await tokenOf(server, user);
-  await told(house, C, user, () => end(kinds[0], `${user}-own`));
+  await end(kinds[0], `${user}-own`);
+  await waitUntil("the ledger knows of no binding of the user's own", async () => (await store.ledger.record({ cluster: C, user }))?.grants.length === 0);
   await settledAs(house, C, user, "ready");
   assert.deepEqual(deletesOf(user), []);
   assert.equal((await actAs(server, token, { user, groups: [group] })).status, 201);
@@ -207,12 +210,14 @@ describe("news that crosses", { timeout: 240_000 }, () => {
     trapped = await openTrappedHouse({ clusters: [C, R], producers: 0 });
     const { house } = trapped;
     redis = await startRedisProxy(house.redis);
+    store = await openStore(house.redis.url, "understudy", 5_000, () => undefined);
     server = house.cluster(C);
     await house.start("producer", { UNDERSTUDY_REDIS_URL: redis.url });
     second = await house.start("producer");
     await firstResync(house, [C, R]);
   });
   after(async () => {
+    await store[Symbol.asyncDispose]();
     await trapped[Symbol.asyncDispose]();
     await redis[Symbol.asyncDispose]();
   });

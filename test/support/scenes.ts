@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import type { ApiServer } from "../apiserver/start.ts";
 import type { StatusRow } from "../../shared/ledger/status.ts";
-import { type SubjectCall, callsOf, isWrite } from "./audit.ts";
+import { type SubjectCall, auditEnd, callsOf, isWrite } from "./audit.ts";
 import type { House } from "./house.ts";
 import { objectsOf } from "./impersonator.ts";
+import type { CallName, Trap } from "./traps.ts";
 import { waitUntil } from "./wait-until.ts";
 
 /** Time for a take-over that waits for locks and for BullMQ's check of stalled jobs, 15 s each, on a busy machine. */
@@ -42,14 +43,18 @@ export async function settledAs(house: House, cluster: string, user: string, sta
   }
 }
 
-/** Waits until a call of this process has had its answer from the API server, and returns it; `earlier`: how many like it were answered before. */
-export async function answered(server: ApiServer, user: string, agent: string, verb: string, resource: string, earlier = 0): Promise<SubjectCall> {
-  return waitUntil(
-    `${agent}: ${verb} ${resource} of ${user} is answered`,
-    async () => (await callsOf(server, [user])).get(user)!.filter((call) => call.agent === agent && call.verb === verb && call.resource === resource)[earlier],
-    { everyMs: 200 },
-  );
+/** Lets a held call go on, waits until the API server has answered it, and returns it: whoever sent it may no longer be there to hear. */
+export async function landed(server: ApiServer, { user, agent, call }: { user: string; agent: string; call: CallName }, trap: Trap): Promise<SubjectCall> {
+  const since = await auditEnd(server);
+  trap.release();
+  const [verb, resource] = auditNames(call);
+  const isIt = (one: SubjectCall): boolean => one.agent === agent && one.verb === verb && one.resource === resource;
+  return waitUntil(`${call} of ${user} is answered`, async () => (await callsOf(server, [user], since)).get(user)!.find(isIt), { everyMs: 200 });
 }
+const auditNames = (call: CallName): [verb: string, resource: string] => {
+  const [method, kind] = call.split(" ") as [string, string];
+  return [{ GET: "get", LIST: "list", POST: "create", PUT: "update", DELETE: "delete" }[method]!, `${kind.toLowerCase()}s`];
+};
 
 /** The writes for a user by one process, refused ones with their status. */
 export async function writesBy(server: ApiServer, user: string, agent: string): Promise<string[]> {

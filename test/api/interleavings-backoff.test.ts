@@ -45,9 +45,12 @@ async function failingCluster(): Promise<void> {
     const groups = [`github_org://${second}`];
     await Promise.all([second % 2 ? putAttribute(house.management!, user, { groups: { github: groups } }) : logIn(house, user, F, groups), sleep(1_000)]);
   }
+  // Who finds out whether the cluster is back is whoever comes first, so that it need not be the user with the news.
+  const tries = beginnings(traps.of(user)).length + others.flatMap((one) => beginnings(traps.of(one))).length;
+  assert.ok(tries > 1 + others.length, `${tries} tries in all`);
   for (const one of [user, ...others]) {
     const at = beginnings(traps.of(one));
-    assert.ok(at.length >= (one === user ? 3 : 1), `${one} was tried ${at.length} times`);
+    assert.ok(at.length >= 1, `${one} was never tried`);
     for (const [n, time] of at.slice(1).entries()) assert.ok(time - at[n]! > FLOOR_MS - 50, `${one} was tried again after ${time - at[n]!} ms`);
   }
   assert.deepEqual(

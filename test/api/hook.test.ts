@@ -225,7 +225,7 @@ test("a login that was made before a removal is answered 202 waiting and never b
   await assertGone(house.cluster(ONE), user);
   const row = await house.row(ONE, user);
   assert.equal(row?.state, "removed");
-  await laterSecond(row!.updatedAt);
+  await laterSecond(row.updatedAt);
   assert.equal((await postSigned(text, {}, "?wait=5")).status, 200, "a login of today does");
 });
 

@@ -8,6 +8,7 @@ import type { Log } from "../shared/run/log.ts";
 import { openLog, withoutSecrets } from "../shared/run/log.ts";
 import type { Answer } from "./commands/output.ts";
 import { print } from "./commands/output.ts";
+import type { Need } from "./settings.ts";
 import { UsageError, readConfig } from "./settings.ts";
 
 const STOP_MS = 28_000;
@@ -53,16 +54,16 @@ type Start = (config: Config, log: Log, version: string) => Promise<AsyncDisposa
 
 /** The commands that run until a signal ends them. */
 function addProcesses(program: Command): void {
-  const add = (name: string, about: string, needs: readonly (keyof Config)[], start: Start): void => {
+  const add = (name: string, about: string, needs: readonly Need[], start: Start): void => {
     program
       .command(name)
       .description(about)
       .action(() => runProcess(name, needs, start));
   };
-  add("worker", "work on the queues: make each cluster equal to what the ledger says", ["redisUrl", "clustersDir"], async (...parts) =>
+  add("worker", "work on the queues: make each cluster equal to what the ledger says", ["redisUrl", "clusters"], async (...parts) =>
     (await import("../workers/main.ts")).startWorker(...parts),
   );
-  add("producer", "watch the sources and listen for logins: write facts, wake subjects", ["redisUrl", "clustersDir"], async (...parts) =>
+  add("producer", "watch the sources and listen for logins: write facts, wake subjects", ["redisUrl", "clusters"], async (...parts) =>
     (await import("../producers/main.ts")).startProducer(...parts),
   );
   add("dashboard", "show the queues (bull-board, read-only)", ["redisUrl"], async (...parts) =>
@@ -70,7 +71,7 @@ function addProcesses(program: Command): void {
   );
   program
     .command("dev")
-    .description("everything in one process with a Redis of its own, on the clusters of UNDERSTUDY_CLUSTERS_DIR")
+    .description("everything in one process with a Redis of its own, on the clusters that the settings name")
     .option("--once", "stop when all is settled, print a summary and exit 0 only if all are ready")
     .addOption(outputOption())
     .action(async (options: { once?: boolean; output: "text" | "json" }) =>
@@ -85,7 +86,7 @@ function addProcesses(program: Command): void {
 }
 
 /** Starts a long-running process; a signal stops it in reverse order within half a minute. */
-async function runProcess(name: string, needs: readonly (keyof Config)[], start: Start): Promise<void> {
+async function runProcess(name: string, needs: readonly Need[], start: Start): Promise<void> {
   const config = readConfig(process.env, needs);
   const log = openLog(config.logLevel, { process: name });
   const running = await start(config, log, version);
@@ -111,7 +112,7 @@ function addQuestions(program: Command): void {
   const add = (
     name: string,
     about: string,
-    needs: readonly (keyof Config)[],
+    needs: readonly Need[],
     ask: (config: Config, options: Options, version: string) => Promise<Answer>,
     shape: (command: Command) => Command,
   ): void => {
@@ -139,7 +140,7 @@ function addQuestions(program: Command): void {
   add(
     "verify",
     "ask a real cluster, with the impersonator's own token, who it becomes",
-    ["redisUrl", "clustersDir"],
+    ["redisUrl", "clusters"],
     async (...parts) => (await import("./commands/verify.ts")).verify(...parts),
     (command) => subject(command).option("--all", "every subject that should be ready"),
   );

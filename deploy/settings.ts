@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Config } from "../shared/run/config.ts";
-import { SETTINGS, configFrom } from "../shared/run/config.ts";
+import { NO_CLUSTERS, SETTINGS, configFrom } from "../shared/run/config.ts";
 
 /** A command was used wrongly or set up wrongly: exit 2. */
 export class UsageError extends Error {
@@ -18,8 +18,11 @@ export interface DevFile {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+/** What a command cannot do without. `clusters`: one of the two settings that bring kubeconfigs. */
+export type Need = "redisUrl" | "clusters";
+
 /** @throws UsageError naming every wrong setting. */
-export function readConfig(environment: Readonly<Record<string, string | undefined>>, needs: readonly (keyof Config)[]): Config {
+export function readConfig(environment: Readonly<Record<string, string | undefined>>, needs: readonly Need[]): Config {
   const problems: string[] = [];
   const all = { ...environment };
   for (const name of Object.keys(SETTINGS)) {
@@ -36,13 +39,15 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const read = configFrom({ ...dev?.environment, ...all, ...(dev ? { UNDERSTUDY_REDIS_URL: dev.redisUrl } : {}) });
   if ("problems" in read) problems.push(...read.problems);
   const config = "config" in read ? read.config : undefined;
-  for (const need of config ? needs : [])
-    if (config![need] === undefined) problems.push(`${settingOf(need)}: set it${need === "redisUrl" ? ", or start `understudy dev` in this folder" : ""}`);
+  if (config) problems.push(...needs.flatMap((need) => lackOf(need, config)));
   if (problems.length > 0 || !config) throw new UsageError(problems.join("\n"));
   return config;
 }
 
-const settingOf = (key: keyof Config): string => `UNDERSTUDY_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+function lackOf(need: Need, { redisUrl, clustersDir, clusterSecretsNamespace }: Config): string[] {
+  if (need === "clusters") return clustersDir === undefined && clusterSecretsNamespace === undefined ? [NO_CLUSTERS] : [];
+  return redisUrl === undefined ? ["UNDERSTUDY_REDIS_URL: set it, or start `understudy dev` in this folder"] : [];
+}
 
 /** The `dev` that runs in the working directory, if one does. */
 export function runningDev(): DevFile | undefined {

@@ -37,7 +37,8 @@ function settingsFor({ config, madeSecret }: Running, environment: Readonly<Reco
   const given = Object.keys(SETTINGS).flatMap((name) => (environment[name] && !own.has(name) ? [[name, environment[name]] as const] : []));
   return {
     ...Object.fromEntries(given),
-    UNDERSTUDY_CLUSTERS_DIR: config.clustersDir!,
+    ...(config.clustersDir === undefined ? {} : { UNDERSTUDY_CLUSTERS_DIR: config.clustersDir }),
+    ...(config.clusterSecretsNamespace === undefined ? {} : { UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE: config.clusterSecretsNamespace }),
     ...(config.managementKubeconfig === undefined ? {} : { UNDERSTUDY_MANAGEMENT_KUBECONFIG: config.managementKubeconfig }),
     ...(madeSecret === undefined ? {} : { UNDERSTUDY_HOOK_SECRETS: madeSecret }),
   };

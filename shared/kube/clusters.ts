@@ -1,8 +1,4 @@
-// Cluster id → client, from a folder of kubeconfigs, followed while running: a file that appears, changes or goes. An unreadable one keeps the old client and says so.
-import { createHash } from "node:crypto";
-import { watch as watchFolder } from "node:fs";
-import { readFile, readdir } from "node:fs/promises";
-import { extname, join } from "node:path";
+// Cluster id → client, from the kubeconfigs that the sources have, followed while running. A broken one keeps the old client and says so.
 import type { Allowance } from "../run/config.ts";
 import { ClusterId } from "../subject.ts";
 import { ClusterClient } from "./client.ts";
@@ -13,27 +9,46 @@ export interface ClusterEvents {
   /** Its credentials changed: the old client is closed, this is the new one. */
   onChanged?(client: ClusterClient): void;
   onGone?(cluster: string): void;
-  /** A file that cannot be used; an earlier client of that cluster stays. */
+  /** A kubeconfig that cannot be used, or a source that cannot be read; an earlier client stays. `file`: which, for people. */
   onProblem?(file: string, problem: string): void;
 }
 
-const EXTENSIONS = new Set(["", ".yaml", ".yml", ".json", ".kubeconfig", ".conf"]);
-/** Mounted Secrets and network folders do not always tell: look anyway. */
-const LOOK_MS = 5_000;
+/** A kubeconfig that a source has: its text, or why that cannot be had. */
+export type Offer = { readonly cluster: string } & ({ readonly text: string } | { readonly problem: string });
+/** Place → offer; in their order, where two are of one cluster. */
+export type Offers = ReadonlyMap<string, Offer>;
 
-/** A client lives as long as the text of its kubeconfig. */
+/** How a source tells what it has. */
+export interface Tell {
+  /** The whole of it: what is not among it any more is gone. Returns when the connections that this ends are closed. */
+  all(offers: Offers): Promise<void>;
+  /** It cannot be read, and why; undefined = it can again. Changes nobody's client. */
+  trouble(problem: string | undefined): void;
+}
+/** Where kubeconfigs come from. */
+export interface ClusterSource extends AsyncDisposable {
+  /** For people, where the source itself is the problem. */
+  readonly name: string;
+  /** Looks once. @throws when it is set up wrongly; trouble that may pass is told instead. */
+  load(tell: Tell): Promise<void>;
+  /** Tells every change until it is disposed of. */
+  follow(tell: Tell): void;
+}
+
+/** A client lives as long as the text of its kubeconfig. Where two kubeconfigs are of one cluster, the first source's first one is used. */
 export class Clusters implements AsyncDisposable {
-  readonly #folder: string;
+  readonly #sources: readonly ClusterSource[];
   readonly #allow: readonly Allowance[];
   readonly #userAgent: string;
-  readonly #clients = new Map<string, { client: ClusterClient; hash: string }>();
+  readonly #offers = new Map<ClusterSource, Offers>();
+  readonly #troubles = new Map<string, string>();
+  readonly #clients = new Map<string, { client: ClusterClient; text: string }>();
   readonly #listeners: ClusterEvents[] = [];
-  readonly #problems = new Map<string, string>();
-  #look: Promise<void> = Promise.resolve();
-  #stop: () => void = () => undefined;
+  #unusable = new Map<string, string>();
+  #problems: ReadonlyMap<string, string> = new Map();
 
-  constructor(folder: string, options: { readonly allow: readonly Allowance[]; readonly userAgent: string }) {
-    this.#folder = folder;
+  constructor(sources: readonly ClusterSource[], options: { readonly allow: readonly Allowance[]; readonly userAgent: string }) {
+    this.#sources = sources;
     this.#allow = options.allow;
     this.#userAgent = options.userAgent;
   }
@@ -42,7 +57,7 @@ export class Clusters implements AsyncDisposable {
   listen(events: ClusterEvents): void {
     this.#listeners.push(events);
     for (const { client } of this.#clients.values()) events.onAppeared?.(client);
-    for (const [file, problem] of this.#problems) events.onProblem?.(file, problem);
+    for (const [place, problem] of this.#problems) events.onProblem?.(place, problem);
   }
 
   get(cluster: string): ClusterClient | undefined {
@@ -51,89 +66,101 @@ export class Clusters implements AsyncDisposable {
   ids(): string[] {
     return [...this.#clients.keys()].sort();
   }
-  /** File → what is wrong with it. */
+  /** Each source was read as a whole at least once: before that, a cluster that is not known may be configured all the same. */
+  get complete(): boolean {
+    return this.#sources.every((source) => this.#offers.has(source));
+  }
+  /** File, Secret or source → what is wrong with it. */
   problems(): ReadonlyMap<string, string> {
     return this.#problems;
   }
 
-  /** Reads the folder once. @throws when the folder itself cannot be read. */
+  /** Looks into each source once. @throws when one is set up wrongly. */
   async load(): Promise<this> {
-    try {
-      await this.#read();
-    } catch (error) {
-      throw new Error(`UNDERSTUDY_CLUSTERS_DIR: ${this.#folder} cannot be read (${(error as { code?: string }).code ?? "error"})`, { cause: error });
-    }
+    for (const source of this.#sources) await source.load(this.#tell(source));
     return this;
   }
 
-  /** Follows the folder until it is disposed of. */
+  /** Follows the sources until it is disposed of. */
   follow(): void {
-    const again = (): void => {
-      this.#look = this.#look
-        .then(() => this.#read())
-        .catch((error: unknown) => this.#problem(this.#folder, error instanceof Error ? ((error as { code?: string }).code ?? error.message) : "unreadable"));
-    };
-    const watcher = watchFolder(this.#folder, again);
-    watcher.on("error", again);
-    const timer = setInterval(again, LOOK_MS);
-    this.#stop = () => {
-      watcher.close();
-      clearInterval(timer);
+    for (const source of this.#sources) source.follow(this.#tell(source));
+  }
+
+  #tell(source: ClusterSource): Tell {
+    return {
+      all: (offers) => {
+        this.#troubles.delete(source.name);
+        this.#offers.set(source, offers);
+        return this.#settle();
+      },
+      trouble: (problem) => {
+        if (problem === undefined) this.#troubles.delete(source.name);
+        else this.#troubles.set(source.name, problem);
+        this.#say();
+      },
     };
   }
 
-  /** One look at the folder. What is gone is closed last, so that its listeners can still ask it. */
-  async #read(): Promise<void> {
-    const files = (await readdir(this.#folder)).filter((file) => !file.startsWith(".") && EXTENSIONS.has(extname(file))).sort();
-    const present = new Set<string>();
-    for (const file of files) {
-      const cluster = file.slice(0, file.length - extname(file).length);
-      // Taking turns would change its client at every look.
-      if (present.has(cluster)) this.#problem(file, `another file is of cluster ${cluster} too; remove one`);
-      else await this.#readFile(file, cluster);
-      present.add(cluster);
-    }
-    for (const file of this.#problems.keys()) if (!files.includes(file)) this.#problems.delete(file);
+  /** From all that the sources have to who is served, in one go. What is replaced or gone is closed last, so that its listeners can still ask it. */
+  async #settle(): Promise<void> {
+    const holders = new Map<string, string>();
+    const closing: ClusterClient[] = [];
+    this.#unusable = new Map();
+    for (const source of this.#sources)
+      for (const [place, offer] of this.#offers.get(source) ?? []) {
+        const problem = this.#use(place, offer, holders, closing);
+        if (problem !== undefined) this.#unusable.set(place, problem);
+      }
     for (const [cluster, { client }] of this.#clients) {
-      if (present.has(cluster)) continue;
+      if (holders.has(cluster)) continue;
       this.#clients.delete(cluster);
       for (const listener of this.#listeners) listener.onGone?.(cluster);
-      await client.close();
+      closing.push(client);
     }
+    this.#say();
+    await Promise.all(closing.map((client) => client.close()));
   }
 
-  /** A broken file changes nothing: the old client goes on. */
-  async #readFile(file: string, cluster: string): Promise<void> {
+  /** Returns why it cannot be used. One that is broken holds its cluster all the same: the old client goes on. */
+  #use(place: string, offer: Offer, holders: Map<string, string>, closing: ClusterClient[]): string | undefined {
+    const { cluster } = offer;
+    if (!ClusterId.safeParse(cluster).success) return "its name is no cluster id: up to 63 lower case letters, digits, - or .";
+    const holder = holders.get(cluster);
+    // Taking turns would change its client at every look.
+    if (holder !== undefined) return `${holder} is of cluster ${cluster} too, and comes first; remove one`;
+    holders.set(cluster, place);
+    if ("problem" in offer) return offer.problem;
+    const old = this.#clients.get(cluster);
+    if (old?.text === offer.text) return undefined;
+    let client: ClusterClient;
     try {
-      if (!ClusterId.safeParse(cluster).success) throw new Error("its name is no cluster id: up to 63 lower case letters, digits, - or .");
-      const text = await readFile(join(this.#folder, file), "utf8");
-      const hash = createHash("sha256").update(text).digest("hex");
-      const old = this.#clients.get(cluster);
-      if (old?.hash === hash) return void this.#problems.delete(file);
-      const client = new ClusterClient(cluster, accessFrom(text, this.#allow), this.#userAgent);
-      this.#clients.set(cluster, { client, hash });
-      this.#problems.delete(file);
-      for (const listener of this.#listeners) {
-        if (old) listener.onChanged?.(client);
-        else listener.onAppeared?.(client);
-      }
-      await old?.client.close();
+      client = new ClusterClient(cluster, accessFrom(offer.text, this.#allow), this.#userAgent);
     } catch (error) {
-      this.#problem(file, error instanceof Error ? ((error as { code?: string }).code ?? error.message) : "unreadable");
+      return reasonOf(error);
     }
+    this.#clients.set(cluster, { client, text: offer.text });
+    for (const listener of this.#listeners) {
+      if (old) listener.onChanged?.(client);
+      else listener.onAppeared?.(client);
+    }
+    if (old) closing.push(old.client);
+    return undefined;
   }
 
-  /** Said once, not at every look. */
-  #problem(file: string, problem: string): void {
-    if (this.#problems.get(file) === problem) return;
-    this.#problems.set(file, problem);
-    for (const listener of this.#listeners) listener.onProblem?.(file, problem);
+  /** Each problem is said once, not at every look. */
+  #say(): void {
+    const earlier = this.#problems;
+    this.#problems = new Map([...this.#troubles, ...this.#unusable]);
+    for (const [place, problem] of this.#problems)
+      if (earlier.get(place) !== problem) for (const listener of this.#listeners) listener.onProblem?.(place, problem);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop();
-    await this.#look;
+    await Promise.all(this.#sources.map((source) => source[Symbol.asyncDispose]()));
     await Promise.all([...this.#clients.values()].map(({ client }) => client.close()));
     this.#clients.clear();
   }
 }
+
+/** The code of a system error, whose message has little more; else the message. */
+export const reasonOf = (error: unknown): string => (error instanceof Error ? ((error as { code?: string }).code ?? error.message) : "unreadable");

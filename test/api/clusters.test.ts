@@ -1,7 +1,6 @@
 // The folder of kubeconfigs while everything runs: a file that appears, changes, breaks, goes and comes back; and the impersonators' namespace that is missing or terminating.
 import assert from "node:assert/strict";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
-import { type AddressInfo, type Server, type Socket, connect, createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { kubeconfigText } from "../apiserver/files.ts";
@@ -10,6 +9,7 @@ import { loggedIn, metricOf, settledAfter } from "../support/evidence.ts";
 import { House } from "../support/house.ts";
 import { NAMESPACE, actAs, assertActsAsExactly, assertGone, tokenOf } from "../support/impersonator.ts";
 import { deleteCrtb, putCrtb, putUser } from "../support/rancher-objects.ts";
+import { startRelay } from "../support/relay.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
 const ONE = "c-one";
@@ -62,25 +62,6 @@ const openJobs = async (): Promise<number> => {
   const counts = ["waiting", "active", "delayed", "prioritized", "paused"].map((state) => metricOf([house.producer], "bullmq_job_count", { state }));
   return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
 };
-
-/** Passes bytes on, and counts who is connected. */
-async function startRelay(target: string): Promise<AsyncDisposable & { readonly url: string; readonly open: () => number }> {
-  const sockets = new Set<Socket>();
-  const server: Server = createServer((client) => {
-    const upstream = connect(Number(new URL(target).port), "127.0.0.1");
-    sockets.add(client);
-    client.once("close", () => (sockets.delete(client), upstream.destroy()));
-    upstream.once("close", () => client.destroy());
-    for (const socket of [client, upstream]) socket.on("error", () => socket.destroy());
-    client.pipe(upstream).pipe(client);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const close = async (): Promise<void> => {
-    for (const socket of sockets) socket.destroy();
-    await new Promise((resolve) => server.close(resolve));
-  };
-  return { url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`, open: () => sockets.size, [Symbol.asyncDispose]: close };
-}
 
 test("a cluster whose file goes is left as it is: its subjects wait, no job stays open, and all is right again when the file comes back", async () => {
   const server = house.cluster(ONE);

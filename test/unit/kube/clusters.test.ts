@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { FolderSource } from "../../../shared/kube/clusters-folder.ts";
 import { Clusters } from "../../../shared/kube/clusters.ts";
 
 const kubeconfig = (host: string): string =>
@@ -22,7 +23,7 @@ async function folderOf(context: TestContext, files: Readonly<Record<string, str
   context.after(() => rm(folder, { recursive: true }));
   const put = (file: string, text: string) => writeFile(join(folder, file), text);
   for (const [file, host] of Object.entries(files)) await put(file, kubeconfig(host));
-  const clusters = await new Clusters(folder, { allow: [], userAgent: "test" }).load();
+  const clusters = await new Clusters([new FolderSource(folder)], { allow: [], userAgent: "test" }).load();
   context.after(() => clusters[Symbol.asyncDispose]());
   const heard: string[] = [];
   clusters.listen({
@@ -38,7 +39,7 @@ test("the second of two files for one cluster is a problem and never its client,
   const { clusters, heard } = await folderOf(context, { "c-one": "first", "c-one.yaml": "second" });
   const client = clusters.get("c-one");
   assert.equal(client?.server, "https://first:6443");
-  assert.deepEqual([...clusters.problems()], [["c-one.yaml", "another file is of cluster c-one too; remove one"]]);
+  assert.deepEqual([...clusters.problems()], [["c-one.yaml", "c-one is of cluster c-one too, and comes first; remove one"]]);
   await clusters.load();
   assert.equal(clusters.get("c-one"), client);
   assert.deepEqual(heard, ["appeared c-one", "problem c-one.yaml"], "it is said once, and nothing else changes");

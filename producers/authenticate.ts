@@ -16,8 +16,8 @@ export type Caller = Authenticated | { readonly refused: string };
  */
 export function authenticate(headers: IncomingHttpHeaders, signed: Buffer | string, secrets: readonly string[], now: number): Caller {
   if (secrets.length === 0) return { refused: "the hook has no secret: set UNDERSTUDY_HOOK_SECRETS" };
-  const bearer = /^Bearer ([^\s]+)$/i.exec(headers.authorization ?? "")?.[1];
-  if (bearer !== undefined) return secrets.some((secret) => same(bearer, secret)) ? { at: now, id: undefined } : { refused: "the bearer secret is wrong" };
+  const bearer = bearerIn(headers);
+  if (bearer !== undefined) return isOneOf(bearer, secrets) ? { at: now, id: undefined } : { refused: "the bearer secret is wrong" };
   const id = headers["webhook-id"];
   const seconds = headers["webhook-timestamp"];
   const signature = headers["webhook-signature"];
@@ -41,6 +41,17 @@ function verifies(secret: string, signed: Buffer | string, headers: Record<"webh
     return false;
   }
 }
+
+/** Whether these headers bring one of the secrets as bearer. */
+export function bearerFits(headers: IncomingHttpHeaders, secrets: readonly string[]): boolean {
+  const bearer = bearerIn(headers);
+  return bearer !== undefined && isOneOf(bearer, secrets);
+}
+
+/** Whether it is one of the secrets; how long that takes tells nothing of them. */
+export const isOneOf = (given: string, secrets: readonly string[]): boolean => secrets.some((secret) => same(given, secret));
+
+const bearerIn = (headers: IncomingHttpHeaders): string | undefined => /^Bearer ([^\s]+)$/i.exec(headers.authorization ?? "")?.[1];
 
 /** Constant time: digests first, so that the lengths are equal too. */
 function same(a: string, b: string): boolean {

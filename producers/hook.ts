@@ -14,10 +14,8 @@ import type { Login } from "./login.ts";
 import { readLogin } from "./login.ts";
 import type { LoginParts, Refusal } from "./logins.ts";
 import { answersFor, dropProvider, endLogins, storeLogin, targetsOf, worstOf } from "./logins.ts";
+import { WAIT_REFUSAL, holdSeconds, inTime } from "./patience.ts";
 
-/** Redis away: a caller hears of it before its own patience ends. */
-const STORE_MS_MAX = 1_400;
-const HOLD_SECONDS_MAX = 5;
 const RETRY_AFTER_SECONDS = 2;
 
 /** `now` (ms) is passed in, so that a test can hold the clock. */
@@ -28,9 +26,6 @@ export interface HookParts extends LoginParts {
   readonly metrics: Metrics;
   now(): number;
 }
-
-/** Redis did not answer in time. */
-class StoreAway extends Error {}
 
 /** The routes. Bodies are kept as bytes: a signature is over what was sent, not over what was parsed. */
 export function openHook(parts: HookParts): FastifyInstance {
@@ -56,13 +51,6 @@ async function guarded(parts: HookParts, request: FastifyRequest, reply: Fastify
   }
 }
 
-/** What asks Redis has a deadline of its own: a stopped Redis answers nothing at all. */
-async function inTime<T>(work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => (timer = setTimeout(() => reject(new StoreAway("redis did not answer in time")), STORE_MS_MAX)));
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
-}
-
 /** Authenticate, read, ask who is entitled, store, answer: in this order, so that nothing unsigned is parsed and nothing refused is stored. */
 async function postLogin(parts: HookParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const { log, policy } = parts;
@@ -70,7 +58,7 @@ async function postLogin(parts: HookParts, request: FastifyRequest, reply: Fasti
   const caller = authenticate(request.headers, body, parts.config.hookSecrets, parts.now());
   if ("refused" in caller) return unauthenticated(parts, reply, caller.refused);
   const hold = holdSeconds(request.query);
-  if (hold === undefined) return problem(reply, 400, `wait: 0 to ${HOLD_SECONDS_MAX} seconds`);
+  if (hold === undefined) return problem(reply, 400, WAIT_REFUSAL);
   const reading = readLogin(body, policy);
   if ("status" in reading) {
     log.loginRefused({ status: reading.status, reason: reading.detail });
@@ -166,13 +154,6 @@ const authenticateTarget = (parts: HookParts, request: FastifyRequest): Caller =
 function unauthenticated(parts: HookParts, reply: FastifyReply, detail: string): FastifyReply {
   parts.log.loginRefused({ status: 401, reason: detail });
   return problem(reply.header("www-authenticate", "Bearer"), 401, detail);
-}
-
-/** Seconds of `?wait`, or undefined for what is none. */
-function holdSeconds(query: unknown): number | undefined {
-  const { wait = "0" } = query as { wait?: unknown };
-  const seconds = typeof wait === "string" && /^\d(\.\d+)?$/.test(wait) ? Number(wait) : Number.NaN;
-  return seconds >= 0 && seconds <= HOLD_SECONDS_MAX ? seconds : undefined;
 }
 
 /** Path segments, decoded one by one: a user id may hold a slash. */

@@ -4,6 +4,7 @@ import type { Policy } from "../shared/decide/identity.ts";
 import type { UserRecord } from "../shared/ledger/record.ts";
 import type { ValueKey } from "../shared/subject.ts";
 import { ClusterId, canonical, groupRefusalOf, refusalOf, shown } from "../shared/subject.ts";
+import { readBody } from "./body.ts";
 
 const Values = z.array(z.string()).max(5000);
 const Body = z.strictObject({
@@ -25,26 +26,9 @@ export type LoginReading = { readonly login: Login } | { readonly status: 400 | 
 
 /** Reads the body of POST /v1/logins: 400 = not the right shape, 422 = an identity that may never be impersonated. */
 export function readLogin(raw: Uint8Array, policy: Policy): LoginReading {
-  let text: string;
-  let json: unknown;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(raw);
-    json = JSON.parse(text);
-  } catch {
-    return { status: 400, detail: "the body is not JSON in UTF-8" };
-  }
-  const wrong = wrongKey(text);
-  if (wrong !== undefined) return { status: 400, detail: `the body has a key ${wrong}; write each key once` };
-  const parsed = Body.safeParse(json);
-  if (!parsed.success)
-    return {
-      status: 400,
-      detail: parsed.error.issues
-        .map((issue) => `${issue.path.join(".") || "body"}: ${issue.message}`)
-        .join("; ")
-        .slice(0, 1000),
-    };
-  const { user, cluster, provider, groups, extras } = parsed.data;
+  const read = readBody(raw, Body);
+  if ("problem" in read) return { status: 400, detail: read.problem };
+  const { user, cluster, provider, groups, extras } = read.body;
   const values = [
     ["groups", groups],
     ["principalid", extras?.principalid],
@@ -68,22 +52,6 @@ function refusals(user: string, values: readonly (readonly [ValueKey, readonly s
     });
   }
   return found;
-}
-
-/** A key that JSON.parse would hide: `__proto__`, or one that stands twice in its object, of which another reader of the signed body may take the first. */
-function wrongKey(text: string): string | undefined {
-  const keys: Set<string>[] = [];
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"\s*:?|[{}]/g)) {
-    if (token === "{") keys.push(new Set());
-    else if (token === "}") keys.pop();
-    else if (token.endsWith(":")) {
-      const key = JSON.parse(token.slice(0, -1)) as string;
-      if (key === "__proto__") return shown(key);
-      if (keys.at(-1)!.has(key)) return `${shown(key)} twice`;
-      keys.at(-1)!.add(key);
-    }
-  }
-  return undefined;
 }
 
 /** The user's groups as they will be once this login is stored, for a decision that has to come before it. Same rule as learn.lua: per key, the newest counts. */

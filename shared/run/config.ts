@@ -2,6 +2,8 @@
 import { z } from "zod";
 import type { Profile } from "../decide/rules.ts";
 import { DEFAULT_DENY_PREFIXES } from "../subject.ts";
+import type { Listen } from "./setting-values.ts";
+import { UNITS, duration, headerName, list, listOf, listen, listenOrOff, nearestTo, percent, secrets, users, whole } from "./setting-values.ts";
 
 /** What a kubeconfig may use besides data. */
 const ALLOWANCES = ["exec", "authProvider", "files", "insecure", "proxy", "http"] as const;
@@ -14,14 +16,23 @@ export interface Config {
   readonly source: "rancher" | "logins";
   readonly managementKubeconfig: string | undefined;
   readonly clustersDir: string | undefined;
+  readonly clusterSecretsNamespace: string | undefined;
   readonly hookListen: Listen;
   readonly hookSecrets: readonly string[];
+  /** undefined: there is no credentials listener. */
+  readonly credentialsListen: Listen | undefined;
+  readonly credentialsSecrets: readonly string[];
+  /** In lower case; undefined: no forward authentication. */
+  readonly forwardAuthUserHeader: string | undefined;
+  readonly tokenMode: "secret" | "request";
   readonly dashboardListen: Listen;
   readonly dashboardUsers: ReadonlyMap<string, string>;
   readonly opsListen: Listen;
   readonly profile: Profile;
   readonly facts: "newest" | "userattribute";
   readonly install: string;
+  /** Rancher's own objects become ours. */
+  readonly adopt: boolean;
   readonly globalRoles: readonly string[];
   readonly denyPrefixes: readonly string[];
   readonly groupsMax: number;
@@ -33,58 +44,10 @@ export interface Config {
   readonly concurrency: number;
   readonly logLevel: string;
 }
-export interface Listen {
-  readonly host: string;
-  readonly port: number;
-}
 
-const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const duration = (text: string, context: z.core.$RefinementCtx): number => {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text);
-  if (match) return Number(match[1]) * UNITS[match[2]!]!;
-  if (text === "0") return 0;
-  context.addIssue("write a duration such as 90s, 30m or 30d");
-  return z.NEVER;
-};
-const listen = (text: string, context: z.core.$RefinementCtx): Listen => {
-  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text);
-  if (match && Number(match[3]) <= 65535) return { host: match[1] ?? match[2]!, port: Number(match[3]) };
-  context.addIssue("write host:port, such as 127.0.0.1:8400 or [::]:8400");
-  return z.NEVER;
-};
-const listOf = (text: string): string[] =>
-  text
-    .split(",")
-    .map((part) => part.trim())
-    .filter((part) => part !== "");
-const list = z.string().transform(listOf);
-const percent = z
-  .string()
-  .regex(/^([1-9]?\d|100)%$/, "write a percentage such as 20%")
-  .transform((text) => Number(text.slice(0, -1)) / 100);
-const whole = (min: number, max: number) => z.string().regex(/^\d+$/, "write a whole number").transform(Number).pipe(z.number().min(min).max(max));
-const laterOnly = (only: string) =>
-  z
-    .string()
-    .refine((text) => text === only || text === "", `this version knows only ${only === "" ? "leaving it unset" : only}`)
-    .optional();
-const secrets = list.pipe(
-  z.array(
-    z
-      .string()
-      .min(16, "each secret needs at least 16 characters: openssl rand -base64 32")
-      .regex(/^(?!whsec_)|^whsec_([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, "what follows whsec_ is base64"),
-  ),
-);
-const users = list.transform((pairs, context) => {
-  const found = new Map<string, string>();
-  for (const pair of pairs) {
-    const colon = pair.indexOf(":");
-    if (colon < 1 || pair.length - colon < 9) context.addIssue("write name:password pairs, a password of at least 8 characters");
-    else found.set(pair.slice(0, colon), pair.slice(colon + 1));
-  }
-  return found;
-});
+/** Said by whatever works on clusters, where neither setting that brings them is there. */
+export const NO_CLUSTERS =
+  "UNDERSTUDY_CLUSTERS_DIR: set it to a folder with one kubeconfig for each cluster, or UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE to a namespace of the management cluster with a Secret for each";
 
 /** Setting → its schema, what stands in while it is unset, and a line of documentation; README's table is this one (test/docs.test.ts). */
 export const SETTINGS = {
@@ -109,8 +72,30 @@ export const SETTINGS = {
     schema: z.string().min(1).optional(),
     about: "folder of kubeconfigs, one a downstream cluster; the file name is its id; followed while running",
   },
+  UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE: {
+    schema: z
+      .string()
+      .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "up to 63 lower case letters, digits or -")
+      .optional(),
+    about: "namespace on the management cluster of labelled Secrets with a kubeconfig each, beside the folder or instead; the name is the id; followed as well",
+  },
   UNDERSTUDY_HOOK_LISTEN: { schema: z.string().transform(listen), fallback: "127.0.0.1:8400", about: "address of the login hook (producer)" },
   UNDERSTUDY_HOOK_SECRETS: { schema: secrets, fallback: "", about: "secrets of the login hook, a comma list for rotation; `whsec_<base64>` or plain text" },
+  UNDERSTUDY_CREDENTIALS_LISTEN: {
+    schema: z.string().transform(listenOrOff),
+    fallback: "off",
+    about: "address of the credentials listener (producer): `POST /v1/credentials`, `GET /v1/forward-auth`, `GET /v1/revocations`",
+  },
+  UNDERSTUDY_CREDENTIALS_SECRETS: { schema: secrets, fallback: "", about: "bearer secrets of the credentials listener, none of them the hook's" },
+  UNDERSTUDY_FORWARD_AUTH_USER_HEADER: {
+    schema: z.string().transform(headerName).optional(),
+    about: "header in which a proxy names the person to `/v1/forward-auth`",
+  },
+  UNDERSTUDY_TOKEN_MODE: {
+    schema: z.enum(["secret", "request"]),
+    fallback: "secret",
+    about: "`secret`: a token Secret each, as Rancher does; `request`: tokens of an hour by TokenRequest, in no Secret",
+  },
   UNDERSTUDY_DASHBOARD_LISTEN: { schema: z.string().transform(listen), fallback: "127.0.0.1:8401", about: "address of the dashboard" },
   UNDERSTUDY_DASHBOARD_USERS: { schema: users, fallback: "", about: "`name:password` pairs; needed unless the dashboard listens on loopback" },
   UNDERSTUDY_OPS_LISTEN: { schema: z.string().transform(listen), fallback: "127.0.0.1:8402", about: "address of `/livez`, `/readyz` and `/metrics`" },
@@ -162,13 +147,16 @@ export const SETTINGS = {
     about: "what kubeconfigs may use besides data: exec, authProvider, files, insecure, proxy, http",
   },
   UNDERSTUDY_CONCURRENCY: { schema: whole(1, 1000), fallback: "16", about: "subjects that one worker process works on at once, in each queue" },
-  UNDERSTUDY_TOKEN_MODE: { schema: laterOnly("secret"), about: "`secret`; `request` is not there yet" },
-  UNDERSTUDY_ADOPT: { schema: laterOnly("false"), about: "`false`; taking over Rancher's objects is not there yet" },
-  UNDERSTUDY_CREDENTIALS_LISTEN: { schema: laterOnly("off"), about: "`off`; the credentials listener is not there yet" },
+  UNDERSTUDY_ADOPT: {
+    schema: z.enum(["true", "false"]),
+    fallback: "false",
+    about: "`true` takes over impersonators that Rancher made, as they stand; else they are left alone",
+  },
   LOG_LEVEL: { schema: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]), fallback: "info", about: "pino's level; logs go to stderr" },
 } as const satisfies Record<string, { schema: z.ZodType; fallback?: string; about: string }>;
 type Name = keyof typeof SETTINGS;
 const NAMES = Object.keys(SETTINGS) as Name[];
+type Shape = { [N in Name]: (typeof SETTINGS)[N]["schema"] };
 
 /** @returns the config, or every problem, each with its setting and the fix. Ignores variables that are not ours. */
 export function configFrom(environment: Readonly<Record<string, string | undefined>>): { config: Config } | { problems: string[] } {
@@ -179,60 +167,72 @@ export function configFrom(environment: Readonly<Record<string, string | undefin
     const value = environment[name] || setting.fallback;
     if (value !== undefined) given[name] = value;
   }
-  if (given["UNDERSTUDY_SOURCE"] === "rancher" && given["UNDERSTUDY_MANAGEMENT_KUBECONFIG"] === undefined)
-    problems.push("UNDERSTUDY_SOURCE: rancher needs UNDERSTUDY_MANAGEMENT_KUBECONFIG");
-  const shape = Object.fromEntries(NAMES.map((name) => [name, SETTINGS[name].schema])) as { [N in Name]: (typeof SETTINGS)[N]["schema"] };
+  problems.push(...managementProblems(given), ...credentialsProblems(given));
+  const shape = Object.fromEntries(NAMES.map((name) => [name, SETTINGS[name].schema])) as Shape;
   const parsed = z.object(shape).safeParse(given);
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => `${String(issue.path[0])}: ${issue.message}`));
   if (!parsed.success || problems.length > 0) return { problems: [...new Set(problems)] };
-  const s = parsed.data;
-  const source = s.UNDERSTUDY_SOURCE ?? (s.UNDERSTUDY_MANAGEMENT_KUBECONFIG ? "rancher" : "logins");
+  return { config: configOf(parsed.data) };
+}
+
+function configOf(s: z.output<z.ZodObject<Shape>>): Config {
   return {
-    config: {
-      redisUrl: s.UNDERSTUDY_REDIS_URL,
-      redisPrefix: s.UNDERSTUDY_REDIS_PREFIX,
-      source,
-      managementKubeconfig: s.UNDERSTUDY_MANAGEMENT_KUBECONFIG,
-      clustersDir: s.UNDERSTUDY_CLUSTERS_DIR,
-      hookListen: s.UNDERSTUDY_HOOK_LISTEN,
-      hookSecrets: s.UNDERSTUDY_HOOK_SECRETS,
-      dashboardListen: s.UNDERSTUDY_DASHBOARD_LISTEN,
-      dashboardUsers: s.UNDERSTUDY_DASHBOARD_USERS,
-      opsListen: s.UNDERSTUDY_OPS_LISTEN,
-      profile: s.UNDERSTUDY_PROFILE,
-      facts: s.UNDERSTUDY_FACTS,
-      install: s.UNDERSTUDY_INSTALL,
-      globalRoles: s.UNDERSTUDY_GLOBAL_ROLES,
-      denyPrefixes: s.UNDERSTUDY_DENY_PREFIXES,
-      groupsMax: s.UNDERSTUDY_GROUPS_MAX,
-      removalsMax: s.UNDERSTUDY_REMOVALS_MAX,
-      loginGrantMs: s.UNDERSTUDY_LOGIN_GRANT,
-      resyncMs: s.UNDERSTUDY_RESYNC,
-      readySettleMs: s.UNDERSTUDY_READY_SETTLE,
-      kubeconfigAllow: s.UNDERSTUDY_KUBECONFIG_ALLOW,
-      concurrency: s.UNDERSTUDY_CONCURRENCY,
-      logLevel: s.LOG_LEVEL,
-    },
+    redisUrl: s.UNDERSTUDY_REDIS_URL,
+    redisPrefix: s.UNDERSTUDY_REDIS_PREFIX,
+    source: s.UNDERSTUDY_SOURCE ?? (s.UNDERSTUDY_MANAGEMENT_KUBECONFIG ? "rancher" : "logins"),
+    managementKubeconfig: s.UNDERSTUDY_MANAGEMENT_KUBECONFIG,
+    clustersDir: s.UNDERSTUDY_CLUSTERS_DIR,
+    clusterSecretsNamespace: s.UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE,
+    hookListen: s.UNDERSTUDY_HOOK_LISTEN,
+    hookSecrets: s.UNDERSTUDY_HOOK_SECRETS,
+    credentialsListen: s.UNDERSTUDY_CREDENTIALS_LISTEN,
+    credentialsSecrets: s.UNDERSTUDY_CREDENTIALS_SECRETS,
+    forwardAuthUserHeader: s.UNDERSTUDY_FORWARD_AUTH_USER_HEADER,
+    tokenMode: s.UNDERSTUDY_TOKEN_MODE,
+    dashboardListen: s.UNDERSTUDY_DASHBOARD_LISTEN,
+    dashboardUsers: s.UNDERSTUDY_DASHBOARD_USERS,
+    opsListen: s.UNDERSTUDY_OPS_LISTEN,
+    profile: s.UNDERSTUDY_PROFILE,
+    facts: s.UNDERSTUDY_FACTS,
+    install: s.UNDERSTUDY_INSTALL,
+    adopt: s.UNDERSTUDY_ADOPT === "true",
+    globalRoles: s.UNDERSTUDY_GLOBAL_ROLES,
+    denyPrefixes: s.UNDERSTUDY_DENY_PREFIXES,
+    groupsMax: s.UNDERSTUDY_GROUPS_MAX,
+    removalsMax: s.UNDERSTUDY_REMOVALS_MAX,
+    loginGrantMs: s.UNDERSTUDY_LOGIN_GRANT,
+    resyncMs: s.UNDERSTUDY_RESYNC,
+    readySettleMs: s.UNDERSTUDY_READY_SETTLE,
+    kubeconfigAllow: s.UNDERSTUDY_KUBECONFIG_ALLOW,
+    concurrency: s.UNDERSTUDY_CONCURRENCY,
+    logLevel: s.LOG_LEVEL,
   };
+}
+
+/** What is on the management cluster needs its kubeconfig. One line for each wrong setting: a namespace that is refused anyway needs nothing. */
+function managementProblems(given: Readonly<Record<string, string>>): string[] {
+  if (given["UNDERSTUDY_MANAGEMENT_KUBECONFIG"] !== undefined) return [];
+  const namespace = SETTINGS.UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE.schema.safeParse(given["UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE"]).data;
+  return [
+    ...(given["UNDERSTUDY_SOURCE"] === "rancher" ? ["UNDERSTUDY_SOURCE: rancher needs UNDERSTUDY_MANAGEMENT_KUBECONFIG"] : []),
+    ...(namespace === undefined ? [] : ["UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE: it needs UNDERSTUDY_MANAGEMENT_KUBECONFIG, whatever the source"]),
+  ];
+}
+
+/** What the credentials listener gives away makes its caller a person, so it has a secret, and one of its own. */
+function credentialsProblems(given: Readonly<Record<string, string>>): string[] {
+  const own = listOf(given["UNDERSTUDY_CREDENTIALS_SECRETS"] ?? "");
+  const hooks = listOf(given["UNDERSTUDY_HOOK_SECRETS"] ?? "");
+  const listens = SETTINGS.UNDERSTUDY_CREDENTIALS_LISTEN.schema.safeParse(given["UNDERSTUDY_CREDENTIALS_LISTEN"]).data !== undefined;
+  if (listens && own.length === 0) return ["UNDERSTUDY_CREDENTIALS_SECRETS: UNDERSTUDY_CREDENTIALS_LISTEN needs one: openssl rand -base64 32"];
+  return own.some((secret) => hooks.includes(secret))
+    ? ["UNDERSTUDY_CREDENTIALS_SECRETS: one of them is in UNDERSTUDY_HOOK_SECRETS too; whoever reports logins must not get tokens: openssl rand -base64 32"]
+    : [];
 }
 
 /** A misspelt setting would be a silent default. */
 function unknownNames(environment: Readonly<Record<string, string | undefined>>): string[] {
   return Object.keys(environment)
     .filter((name) => name.startsWith("UNDERSTUDY_") && !NAMES.includes(name as Name) && !NAMES.includes(name.replace(/_FILE$/, "") as Name))
-    .map((name) => {
-      const nearest = NAMES.map((known) => ({ known, far: distance(name, known) })).sort((a, b) => a.far - b.far)[0]!;
-      return `${name}: there is no such setting; the nearest is ${nearest.known}`;
-    });
-}
-
-/** Levenshtein. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1));
-    row = next;
-  }
-  return row[b.length]!;
+    .map((name) => `${name}: there is no such setting; the nearest is ${nearestTo(name, NAMES)}`);
 }

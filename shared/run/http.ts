@@ -2,9 +2,9 @@
 import type { Socket } from "node:net";
 import type { FastifyError, FastifyInstance, FastifyReply } from "fastify";
 import fastify from "fastify";
-import type { Listen } from "./config.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Listen } from "./setting-values.ts";
 
 const BODY_BYTES_MAX = 1024 * 1024;
 

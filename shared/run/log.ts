@@ -62,6 +62,10 @@ const TEXTS = {
   clusterGone: ["warn", "cluster is no longer configured"],
   clusterProblem: ["error", "kubeconfig cannot be used"],
   watchRetried: ["warn", "watch ended and is tried again"],
+  drifted: ["warn", "object changed by another hand"],
+  tampered: ["error", "object widened by another hand"],
+  alienBinding: ["error", "impersonator bound by another hand"],
+  alienUnseen: ["warn", "RoleBindings cannot be listed; others that bind an impersonator stay unseen"],
   // producers
   imported: ["info", "sources imported"],
   importFailed: ["warn", "import failed and is tried again"],
@@ -71,13 +75,29 @@ const TEXTS = {
   bindingRefused: ["warn", "binding refused"],
   loginAnswered: ["info", "login answered"],
   loginRefused: ["warn", "login refused"],
+  credentialRefused: ["warn", "credential refused"],
+  streamCut: ["warn", "stream of revocations cut; its client did not read"],
   requestFailed: ["error", "request failed"],
 } as const satisfies Record<string, readonly ["debug" | "info" | "warn" | "error", string]>;
 
-export type Log = Readonly<Record<keyof typeof TEXTS, (fields?: Fields) => void>>;
+/** What an auditor reads: who may act as whom since when, and why. Written whatever the level, but for `silent`, by a logger of its own name. */
+const AUDIT = {
+  accessGranted: "access granted",
+  accessChanged: "access changed",
+  accessRevoked: "access revoked",
+  credentialGiven: "credential given",
+} as const;
+const AUDIT_NAME = "understudy.audit";
 
-/** `to` defaults to stderr: stdout belongs to a command's own answer. */
-export function openLog(level: string, bindings: Fields = {}, to: pino.DestinationStream = pino.destination({ dest: 2, sync: true })): Log {
+export type Log = Readonly<Record<keyof typeof TEXTS | keyof typeof AUDIT, (fields?: Fields) => void>>;
+
+/** `to` defaults to stderr: stdout belongs to a command's own answer. `auditLevel`: of the lines for auditors, which are `info`. */
+export function openLog(
+  level: string,
+  bindings: Fields = {},
+  to: pino.DestinationStream = pino.destination({ dest: 2, sync: true }),
+  auditLevel = level === "silent" ? "silent" : "info",
+): Log {
   const logger = pino(
     {
       level,
@@ -89,7 +109,9 @@ export function openLog(level: string, bindings: Fields = {}, to: pino.Destinati
     to,
   );
   const said = Object.entries(TEXTS).map(([name, [method, text]]) => [name, (fields: Fields = {}) => logger[method](fields, text)]);
-  const log = Object.fromEntries(said) as Log;
+  const auditor = logger.child({ name: AUDIT_NAME }, { level: auditLevel });
+  const audited = Object.entries(AUDIT).map(([name, text]) => [name, (fields: Fields = {}) => auditor.info(fields, text)]);
+  const log = Object.fromEntries([...said, ...audited]) as Log;
   return { ...log, redisTrouble: seldom(log.redisTrouble) };
 }
 

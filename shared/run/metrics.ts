@@ -7,6 +7,9 @@ export type Metrics = ReturnType<typeof openMetrics>;
 const RESULTS = ["ready", "unchanged", "pending", "waiting", "removed", "retry", "terminal", "released", "done", "busy", "lost", "newer", "refused"] as const;
 export type PassResult = (typeof RESULTS)[number];
 
+/** What became of a request for a credential. */
+export const CREDENTIAL_RESULTS = ["given", "unauthenticated", "refused", "unknown", "unavailable", "wrong"] as const;
+
 /** One registry per process. */
 export function openMetrics() {
   const registry = new Registry();
@@ -18,6 +21,8 @@ export function openMetrics() {
     new Gauge({ name, help, labelNames: [...labelNames], registers });
   const passes = counter("understudy_passes_total", "Jobs by queue and how they ended", ["queue", "result"]);
   for (const queue of QUEUES) for (const result of RESULTS) passes.inc({ queue, result }, 0);
+  const credentials = counter("understudy_credentials_total", "Requests for a credential by what became of them", ["result"]);
+  for (const result of CREDENTIAL_RESULTS) credentials.inc({ result }, 0);
   return {
     registry,
     passes,
@@ -34,9 +39,18 @@ export function openMetrics() {
     resyncedAt: gauge("understudy_resync_last_success_timestamp_seconds", "When a cluster was last compared with the ledger", ["cluster"]),
     orphans: gauge("understudy_orphans", "Impersonators without a grant, found by the last resync", ["cluster"]),
     removalsHeld: gauge("understudy_removals_held", "Removals that wait for a person's word", ["cluster"]),
+    drift: counter("understudy_drift_total", "Objects that somebody else changed or deleted", ["cluster", "kind"]),
+    tampering: counter("understudy_tampering_total", "Objects by which somebody got more than was to be", ["cluster", "kind"]),
     watchRetries: counter("understudy_watch_retries_total", "Watches that ended with an error", ["kind"]),
     refused: counter("understudy_refused_total", "Bindings and facts of a source that were refused", ["what"]),
     logins: counter("understudy_logins_total", "Login hook requests by status", ["status"]),
+    credentials,
+    tokenAge: new Histogram({
+      name: "understudy_token_age_seconds",
+      help: "How old the tokens were that were given out",
+      buckets: [60, 600, 1800, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400, 90 * 86_400, 365 * 86_400],
+      registers,
+    }),
   };
 }
 

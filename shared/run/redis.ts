@@ -22,6 +22,8 @@ function connect(url: string, options: Options): Redis {
 
 const START_MS_MAX = 10_000;
 const CLOSE_MS = 2_000;
+/** The answer of a read that blocked may be so late. */
+const BLOCKED_MS = 2_000;
 
 /** For BullMQ's Workers, whose blocking read has to outlast an outage. */
 export function workerConnection(url: string, onError: (error: Error) => void): Redis {
@@ -35,6 +37,22 @@ export function quickConnection(url: string, timeoutMs: number, onError: (error:
   const redis = connect(url, { maxRetriesPerRequest: 1, enableOfflineQueue: false, connectTimeout: timeoutMs, commandTimeout: timeoutMs });
   redis.on("error", onError);
   return redis;
+}
+
+/** For a read that blocks up to `blockMs`, and nothing beside it. @throws Error when Redis does not answer within ten seconds. */
+export async function blockingConnection(url: string, blockMs: number, onError: (error: Error) => void): Promise<Redis> {
+  return opened(quickConnection(url, blockMs + BLOCKED_MS, onError));
+}
+
+/** Closed again when it cannot be used. */
+async function opened(redis: Redis): Promise<Redis> {
+  try {
+    await whenReady(redis, START_MS_MAX);
+    return redis;
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
 }
 
 /** Waits until the connection can be used. @throws Error naming the address when it cannot be within the time. */
@@ -62,13 +80,7 @@ export interface Store extends AsyncDisposable {
 
 /** Ledger and queues on one connection that fails fast. @throws Error when Redis does not answer within ten seconds. */
 export async function openStore(url: string, prefix: string, timeoutMs: number, onError: (error: Error) => void): Promise<Store> {
-  const redis = quickConnection(url, timeoutMs, onError);
-  try {
-    await whenReady(redis, START_MS_MAX);
-  } catch (error) {
-    redis.disconnect();
-    throw error;
-  }
+  const redis = await opened(quickConnection(url, timeoutMs, onError));
   const tag = tagOf(prefix);
   const open = (name: QueueName): Queue => {
     const queue = new Queue(name, { connection: redis, prefix: tag, defaultJobOptions: KEPT });

@@ -1,6 +1,7 @@
 // What every long-running process of ours has: Redis checked and opened, clusters followed, metrics, a signal that ends its loops. Started in order, stopped in reverse.
 import { randomUUID } from "node:crypto";
-import { Clusters } from "../kube/clusters.ts";
+import { openClusters } from "../kube/clusters-open.ts";
+import type { Clusters } from "../kube/clusters.ts";
 import { every } from "../kube/watch.ts";
 import type { Config } from "./config.ts";
 import { listen, openOps } from "./http.ts";
@@ -38,7 +39,7 @@ export interface ServiceOptions {
   readonly redisTimeoutMs: number;
 }
 
-/** @throws Error naming what cannot be used: Redis, or the folder of clusters. */
+/** @throws Error naming what cannot be used: Redis, the folder of clusters, or the management kubeconfig where Secrets are read with it. */
 export async function openService(started: AsyncDisposableStack, { kind, config, log, version, redisTimeoutMs }: ServiceOptions): Promise<Service> {
   const id = randomUUID().slice(0, 8);
   const userAgent = `understudy/${version} ${kind} ${id}`;
@@ -47,7 +48,7 @@ export async function openService(started: AsyncDisposableStack, { kind, config,
   const facts = await redisFacts(store.redis);
   if (facts.problems.length > 0) throw new Error(facts.problems.join("; "));
   for (const warning of facts.warnings) log.redisWarning({ warning });
-  const clusters = started.use(await new Clusters(config.clustersDir!, { allow: config.kubeconfigAllow, userAgent }).load());
+  const clusters = started.use(await openClusters(config, userAgent));
   clusters.follow();
   const stop = new AbortController();
   const work = new Set<Promise<unknown>>();

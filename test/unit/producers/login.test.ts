@@ -213,7 +213,7 @@ test("the groups after a login are what the ledger will say of them, or somebody
     fc.property(known, sent, (providers, { provider, at, groups }) => {
       const entries = providers.map((one): [string, ProviderValues] => [one.provider, one.groups ? { groups: sorted(one.groups) } : {}]);
       const times = new Map(providers.map((one) => [`groups:${one.provider}`, NOW + one.at]));
-      const user: UserRecord = { n: "1", facts: { user: null, providers: Object.fromEntries(entries) }, clusters: [], times };
+      const user: UserRecord = { n: "1", facts: { user: null, providers: Object.fromEntries(entries) }, clusters: [], attributed: false, times };
       const after = groupsAfter(user, { user: "u", cluster: undefined, provider, values: groups ? [["groups", sorted(groups)]] : [] }, NOW + at);
       const model = new Map(providers.map((one) => [one.provider, { at: one.at, groups: one.groups ?? [] }]));
       if (groups && (model.get(provider)?.at ?? -1) <= at) model.set(provider, { at, groups });

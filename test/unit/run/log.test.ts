@@ -141,3 +141,16 @@ test("below the level nothing is said", () => {
     ["cluster gate closed"],
   );
 });
+
+test("audit lines are written at every level, under a name of their own, but for silent", () => {
+  const { log, said } = lines("fatal");
+  log.accessGranted({ cluster: "c-one", user: "u-ada" });
+  log.reconciled();
+  assert.deepEqual(
+    said().map(({ name, msg, user }) => [name, msg, user]),
+    [["understudy.audit", "access granted", "u-ada"]],
+  );
+  const silent = lines("silent");
+  silent.log.accessRevoked();
+  assert.deepEqual(silent.said(), []);
+});

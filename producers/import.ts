@@ -27,7 +27,8 @@ export interface Imported {
 /** Writes what `bindings` holds. @throws when Redis does not answer, or the signal ends it; the mark is then not set. */
 export async function importAll(ledger: Ledger, bindings: Bindings, options: ImportOptions, signal: AbortSignal): Promise<Imported> {
   const records = await subjectsOf(ledger, bindings);
-  const held = heldRemovals(records, bindings, options.removalsMax);
+  const silenced = await silencedUsers(ledger, bindings, records, signal);
+  const held = heldRemovals(records, bindings, { removalsMax: options.removalsMax, silenced });
   const copies = await learnAll(ledger, bindings, { records, held, whole: options.whole, signal });
   let changed = 0;
   await inParallel([...records.keys()], signal, async (key) => {
@@ -65,8 +66,8 @@ async function learnAll(ledger: Ledger, bindings: Bindings, { records, held, who
   await inParallel([...new Set([...subjects.map(({ user }) => user), ...bindings.users.keys(), ...bindings.attributes.keys()])], signal, async (user) => {
     const gone = kept.has(user) || bindings.unread.has(`users ${user}`) ? undefined : { rv: bindings.versions.get("users") ?? "0", live: null };
     const said = bindings.users.get(user) ?? gone;
-    const attribute = bindings.unread.has(`userattributes ${user}`) ? {} : { attribute: bindings.attributes.get(user) ?? [] };
-    copies.set(user, await ledger.learn(user, { ...(said ? { user: said } : {}), ...attribute, whole }));
+    const attribute = bindings.attributes.get(user) ?? (kept.has(user) || bindings.unread.has(`userattributes ${user}`) ? undefined : []);
+    copies.set(user, await ledger.learn(user, { ...(said ? { user: said } : {}), ...(attribute ? { attribute } : {}), whole }));
   });
   return copies;
 }
@@ -81,8 +82,28 @@ function endsFor(bindings: Bindings, { cluster, user }: Subject, record: Subject
   };
 }
 
-/** A list that lost much may be a mistake: where more than the limit would lose their last reason, or their User, nobody is removed on its word. */
-function heldRemovals(records: ReadonlyMap<string, SubjectRecord | undefined>, bindings: Bindings, removalsMax: number): Map<string, number> {
+/** Users whose UserAttribute the ledger knows and the list lacks: their groups and extras would go. */
+async function silencedUsers(
+  ledger: Ledger,
+  bindings: Bindings,
+  records: ReadonlyMap<string, SubjectRecord | undefined>,
+  signal: AbortSignal,
+): Promise<Set<string>> {
+  const users = new Set([...records].filter(([, record]) => record?.facts).map(([key]) => subjectOf(key).user));
+  const missing = [...users].filter((user) => !bindings.attributes.has(user) && !bindings.unread.has(`userattributes ${user}`));
+  const silenced = new Set<string>();
+  await inParallel(missing, signal, async (user) => {
+    if ((await ledger.userRecord(user)).attributed) silenced.add(user);
+  });
+  return silenced;
+}
+
+/** A list that lost much may be a mistake: where more than the limit would lose their last reason, their User, or what a UserAttribute says, nobody is removed on its word. */
+function heldRemovals(
+  records: ReadonlyMap<string, SubjectRecord | undefined>,
+  bindings: Bindings,
+  { removalsMax, silenced }: { readonly removalsMax: number; readonly silenced: ReadonlySet<string> },
+): Map<string, number> {
   const count = new Map<string, { all: number; lost: number }>();
   for (const [key, record] of records) {
     const subject = subjectOf(key);
@@ -90,7 +111,7 @@ function heldRemovals(records: ReadonlyMap<string, SubjectRecord | undefined>, b
     const of = count.get(subject.cluster) ?? { all: 0, lost: 0 };
     const keeps = bindings.grantsOf(subject.cluster, subject.user).length > 0 || endsFor(bindings, subject, record).candidates.some(({ live }) => live);
     const userGone = record.facts?.user && !bindings.users.get(subject.user)?.live;
-    count.set(subject.cluster, { all: of.all + 1, lost: of.lost + (!keeps || userGone ? 1 : 0) });
+    count.set(subject.cluster, { all: of.all + 1, lost: of.lost + (!keeps || userGone || silenced.has(subject.user) ? 1 : 0) });
   }
   return new Map([...count].filter(([, { all, lost }]) => lost > REMOVALS_MIN && lost > all * removalsMax).map(([cluster, { lost }]) => [cluster, lost]));
 }

@@ -17,8 +17,10 @@ export interface LoginParts {
   readonly bindings: Bindings;
   readonly config: Pick<Config, "source" | "facts" | "loginGrantMs">;
   clusters(): string[];
+  /** When it was last known (ms) that nobody else had changed anything there; undefined while the drift watch is not live. */
+  readonly seenAt: (cluster: string) => Promise<number | undefined>;
 }
-/** `verifiedAt` (RFC 3339): when the impersonator was last seen to be right; only with `ready`. */
+/** `verifiedAt` (RFC 3339): when the impersonator was last known to be right; only with `ready`. */
 export interface ClusterAnswer {
   readonly cluster: string;
   readonly state: "ready" | "pending" | "waiting";
@@ -55,9 +57,11 @@ export async function storeLogin(parts: LoginParts, login: Login, at: number, ta
   let copy = await ledger.learn(login.user, { values });
   for (const cluster of targets) if (!copy.clusters.includes(cluster)) copy = await ledger.learn(login.user, { join: cluster });
   await Promise.all(
-    copy.clusters.map((cluster) => {
+    copy.clusters.map(async (cluster) => {
       const grant = targets.includes(cluster) ? { login: { at, end: at + config.loginGrantMs } } : {};
-      return submitWithCandidates(ledger, bindings, { cluster, user: login.user }, { copy, ...grant }, "login", "login");
+      // Where nobody would have told of another hand's change, the impersonator is looked at before it is called ready.
+      const look = targets.includes(cluster) && (await parts.seenAt(cluster)) === undefined;
+      await submitWithCandidates(ledger, bindings, { cluster, user: login.user }, { copy, look, ...grant }, "login", "login");
     }),
   );
 }
@@ -96,17 +100,25 @@ async function isRead(ledger: Ledger, cluster: string): Promise<boolean> {
 }
 
 /** How it stands on each cluster. */
-export async function answersFor({ ledger }: LoginParts, user: string, clusters: readonly string[], at: number): Promise<ClusterAnswer[]> {
+export async function answersFor({ ledger, seenAt }: LoginParts, user: string, clusters: readonly string[], at: number): Promise<ClusterAnswer[]> {
   const { run, complete } = await ledger.mark();
-  return Promise.all(clusters.map(async (cluster) => answerFor({ cluster, user }, await ledger.record({ cluster, user }), complete ? run : "", at)));
+  const one = async (cluster: string): Promise<ClusterAnswer> => {
+    const [record, seen = 0] = await Promise.all([ledger.record({ cluster, user }), seenAt(cluster)]);
+    return answerFor({ cluster, user }, record, { run: complete ? run : "", at, seen });
+  };
+  return Promise.all(clusters.map(one));
 }
 
 /** A status row in the hook's three words. */
-function answerFor(subject: Subject, record: SubjectRecord | undefined, run: string, at: number): ClusterAnswer {
+function answerFor(
+  subject: Subject,
+  record: SubjectRecord | undefined,
+  { run, at, seen }: { readonly run: string; readonly at: number; readonly seen: number },
+): ClusterAnswer {
   const { cluster } = subject;
   if (!record) return { cluster, state: "pending", reason: "" };
   const row = statusOf(subject, record, run);
-  if (row.state === "ready") return { cluster, state: "ready", reason: row.reason, verifiedAt: new Date(record.settledAt).toISOString() };
+  if (row.state === "ready") return { cluster, state: "ready", reason: row.reason, verifiedAt: new Date(Math.max(record.settledAt, seen)).toISOString() };
   if (row.state === "removed" && at <= record.removedAt) return { cluster, state: "waiting", reason: "the login is older than the removal" };
   return { cluster, state: row.state === "pending" ? "pending" : "waiting", reason: row.state === "removed" ? "removed" : row.reason };
 }

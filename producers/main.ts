@@ -1,16 +1,21 @@
 // A producer process: what runs, in order. The watches on the sources, the login hook, the resync of each cluster. Two side by side are harmless.
-import { readFile } from "node:fs/promises";
-import { ClusterClient } from "../shared/kube/client.ts";
-import { accessFrom } from "../shared/kube/kubeconfig.ts";
+import type { ClusterClient } from "../shared/kube/client.ts";
+import { managementClient } from "../shared/kube/clusters-open.ts";
 import type { Config } from "../shared/run/config.ts";
 import { listen } from "../shared/run/http.ts";
 import type { Log } from "../shared/run/log.ts";
+import { blockingConnection } from "../shared/run/redis.ts";
 import type { Service } from "../shared/run/service.ts";
 import { openService, openServiceOps } from "../shared/run/service.ts";
 import { Bindings } from "./bindings.ts";
+import { openCredentials } from "./credentials.ts";
+import { Drift } from "./drift.ts";
 import { openHook } from "./hook.ts";
+import { inTime } from "./patience.ts";
 import { resync } from "./resync.ts";
+import { BLOCK_MS, RevocationStreams } from "./revocation-streams.ts";
 import { Sources } from "./sources.ts";
+import { Tokens } from "./tokens.ts";
 
 /** The hook answers within 1.5 s whatever Redis does. */
 const REDIS_TIMEOUT_MS = 1_000;
@@ -29,21 +34,46 @@ export async function startProducer(config: Config, log: Log, version: string): 
     bindings.loaded = true; // there are none
     service.repeat(TURN_MS, () => markLogins(service));
   }
-  followClusters(service);
+  const seenAt = followClusters(service);
   resyncInTurn(service, bindings);
   const { metrics, store } = service;
-  const hook = openHook({ ledger: store.ledger, bindings, config, policy: config, log, metrics, clusters: ids, now: () => Date.now() });
+  const hook = openHook({ ledger: store.ledger, bindings, config, policy: config, log, metrics, clusters: ids, seenAt, now: () => Date.now() });
   started.defer(() => hook.close());
   const hookAddress = await listen(hook, config.hookListen);
-  const ops = await openServiceOps(started, service, () => (bindings.loaded ? undefined : "the sources have not been read yet"));
-  log.started({ what: "producer", id: service.id, source: config.source, hook: hookAddress, ops, clusters: ids() });
+  const credentials = await listenForCredentials(started, service);
+  const ops = await openServiceOps(started, service, () => unread(service, bindings));
+  log.started({ what: "producer", id: service.id, source: config.source, hook: hookAddress, credentials, ops, clusters: ids() });
   const all = started.move();
   return { ops, hook: hookAddress, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
+/** Until both are known, a login would be answered that its cluster or its binding is not there. */
+function unread({ clusters }: Service, { loaded }: Bindings): string | undefined {
+  if (!loaded) return "the sources have not been read yet";
+  return clusters.complete ? undefined : "the Secrets of the clusters have not been read yet";
+}
+
+/** Undefined where the setting is `off`: then there is no listener, no reader and no token. */
+async function listenForCredentials(started: AsyncDisposableStack, { config, log, metrics, store, clusters, stopping }: Service): Promise<string | undefined> {
+  if (!config.credentialsListen) return undefined;
+  const { ledger } = store;
+  const onTrouble = (err: unknown): void => log.redisTrouble({ err });
+  const now = (): number => Date.now();
+  const onMoved = async (cluster: string, user: string): Promise<void> =>
+    void (await inTime(ledger.submit({ cluster, user }, {}, "drift", "binding")).catch(onTrouble));
+  const redis = await blockingConnection(config.redisUrl!, BLOCK_MS, onTrouble);
+  started.defer(() => redis.disconnect());
+  const streams = await new RevocationStreams({ redis, quick: ledger.redis, tag: ledger.tag, log }).start();
+  started.defer(() => streams.end());
+  const tokens = new Tokens({ mode: config.tokenMode, stopping, now, onMoved });
+  const app = openCredentials({ ledger, config, tokens, streams, log, metrics, clientOf: (cluster) => clusters.get(cluster), now });
+  started.defer(() => app.close());
+  return listen(app, config.credentialsListen);
+}
+
 /** The watches end before their connection does. */
 async function followSources(started: AsyncDisposableStack, { config, log, metrics, store, clusters, userAgent }: Service, bindings: Bindings): Promise<void> {
-  const client = await managementClient(config.managementKubeconfig!, config, userAgent);
+  const client = await managementClient(config, userAgent);
   const sources = new Sources({ client, bindings, ledger: store.ledger, config, log, metrics, clusters: () => clusters.ids() });
   const end = new AbortController();
   const running = sources.run(end.signal).catch((err: unknown) => log.unexpected({ err }));
@@ -54,26 +84,33 @@ async function followSources(started: AsyncDisposableStack, { config, log, metri
   });
 }
 
-/** @throws Error naming the file and what is wrong with it. */
-export async function managementClient(path: string, config: Pick<Config, "kubeconfigAllow">, userAgent: string): Promise<ClusterClient> {
-  try {
-    return new ClusterClient("management", accessFrom(await readFile(path, "utf8"), config.kubeconfigAllow), userAgent);
-  } catch (error) {
-    throw new Error(`UNDERSTUDY_MANAGEMENT_KUBECONFIG (${path}): ${error instanceof Error ? error.message : "unreadable"}`, { cause: error });
-  }
-}
-
-/** Whoever waited for a cluster that appears is woken by its resync. */
-function followClusters({ clusters, store, log, background }: Service): void {
+/** A drift watch for each cluster, as long as its client lives: it begins by asking for a resync, which wakes whoever waited for the cluster. Returns when each was last known to be as settled. */
+function followClusters({ config, clusters, store, log, metrics, stopping, background }: Service): (cluster: string) => Promise<number | undefined> {
+  const watches = new Map<string, { readonly drift: Drift; readonly end: AbortController }>();
+  const watch = (client: ClusterClient): void => {
+    watches.get(client.cluster)?.end.abort();
+    const drift = new Drift({ client, ledger: store.ledger, install: config.install, log, metrics });
+    const end = new AbortController();
+    watches.set(client.cluster, { drift, end });
+    background(drift.run(AbortSignal.any([end.signal, stopping])));
+    // Also where it cannot be watched: the resync says why.
+    background(store.ledger.noteCluster(client.cluster, { resyncAt: 0 }));
+  };
   clusters.listen({
-    onAppeared: ({ cluster }) => background(store.ledger.noteCluster(cluster, { resyncAt: 0 })),
+    onAppeared: watch,
+    onChanged: watch,
+    onGone: (cluster) => {
+      watches.get(cluster)?.end.abort();
+      watches.delete(cluster);
+    },
     onProblem: (file, problem) => log.clusterProblem({ file, problem }),
   });
+  return async (cluster) => watches.get(cluster)?.drift.seenAt();
 }
 
 /** Without a management cluster there is nothing to import: logins are the truth, and the roles remember them. */
 async function markLogins({ store, clusters, importStands }: Service): Promise<void> {
-  if (await importStands()) return;
+  if (!clusters.complete || (await importStands())) return;
   const { ledger } = store;
   await ledger.importEnd(await ledger.importBegin());
   for (const cluster of clusters.ids()) await ledger.noteCluster(cluster, { resyncAt: 0, forgottenAt: Date.now() });
@@ -107,7 +144,12 @@ async function resyncIfDue(cluster: string, { config, log, metrics, store, clust
     metrics.orphans.set({ cluster }, result.orphans);
     metrics.removalsHeld.set({ cluster }, result.held + Number(heldImport));
     if (result.held > 0) log.removalsHeld({ cluster, removals: result.held });
-    log.resynced({ cluster, ...result });
+    for (const { user, alien } of result.aliens) {
+      for (const kind of new Set(alien.match(/\b(?:Cluster)?RoleBinding(?= )/g))) metrics.tampering.inc({ cluster, kind });
+      log.alienBinding({ cluster, user, alien });
+    }
+    if (result.roleBindingsHidden) log.alienUnseen({ cluster });
+    log.resynced({ cluster, ...result, aliens: result.aliens.length });
   } catch (error) {
     if (stopping.aborted) return;
     log.resyncFailed({ cluster, err: error });

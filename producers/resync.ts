@@ -1,40 +1,36 @@
 // One cluster's lists against the ledger: wakes what differs, finds what has no grant. Lists only; a broken list is an error, never an absence.
-import type { KubernetesObject, V1ClusterRole } from "@kubernetes/client-node";
+import type { KubernetesObject } from "@kubernetes/client-node";
+import { driftIn } from "../shared/decide/drift.ts";
 import { loginEndsOf } from "../shared/decide/objects.ts";
+import type { Kind } from "../shared/decide/plan.ts";
 import { namesIn } from "../shared/decide/rules.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
-import { METADATA_ONLY_LIST } from "../shared/kube/client.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { SubjectRecord } from "../shared/ledger/record.ts";
 import { CLUSTER_MISSING } from "../shared/ledger/status.ts";
-import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, USER_ANNOTATION } from "../shared/names.ts";
+import { nameOf } from "../shared/names.ts";
 import type { Config } from "../shared/run/config.ts";
 import type { Bindings } from "./bindings.ts";
+import type { Found } from "./found.ts";
+import { listAll } from "./found.ts";
 import { REMOVALS_MIN } from "./import.ts";
 import { submitWithCandidates } from "./tell.ts";
 
-const SELECTOR = { labelSelector: `${IMPERSONATOR_LABEL}=true` };
-const RBAC = "/apis/rbac.authorization.k8s.io/v1";
-const NAMESPACED = "/api/v1/namespaces/cattle-impersonation-system";
-
-interface Found {
-  role?: V1ClusterRole;
-  binding?: KubernetesObject;
-  account?: KubernetesObject;
-  readonly secrets: KubernetesObject[];
-}
 /** `held`: orphans that are too many to be believed at once. */
 export interface ResyncResult {
   readonly subjects: number;
   readonly woken: number;
   readonly orphans: number;
   readonly held: number;
+  /** Subjects whose account is named by a binding of others, where that was not known before. */
+  readonly aliens: readonly { readonly user: string; readonly alien: string }[];
+  readonly roleBindingsHidden: boolean;
 }
 export interface ResyncParts {
   readonly client: ClusterClient;
   readonly ledger: Ledger;
   readonly bindings: Bindings;
-  readonly config: Pick<Config, "source" | "install" | "removalsMax" | "profile">;
+  readonly config: Pick<Config, "source" | "install" | "removalsMax" | "profile" | "tokenMode">;
   /** run_id of the Redis that answers. */
   readonly run: string;
 }
@@ -42,18 +38,25 @@ export interface ResyncParts {
 /** @throws ApiError when a list cannot be had whole. */
 export async function resync({ client, ledger, bindings, config, run }: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
   const { cluster } = client;
-  const found = await listAll(client, config.install, signal);
+  const { found, strays, aliens, roleBindingsHidden } = await listAll(client, config.install, signal);
+  const tampered: { user: string; alien: string }[] = [];
   let woken = 0;
   let subjects = 0;
   for await (const { subject, record } of ledger.subjects(cluster)) {
     signal.throwIfAborted();
     subjects += 1;
     const objects = found.get(subject.user);
+    const alien = (aliens.get(nameOf(subject.user)) ?? []).join(", ").slice(0, 500);
+    if (alien !== record.alien) {
+      await ledger.noteAlien(subject, alien);
+      if (alien !== "") tampered.push({ user: subject.user, alien });
+    }
     // A record that has only begun may know less than the role: that is told below.
     if (!record.applied && remembers(objects)) continue;
     found.delete(subject.user);
-    if (!differs(record, objects, config, run)) continue;
-    await ledger.submit(subject, {}, "resync", "binding");
+    const others = (strays.get(nameOf(subject.user)) ?? []).filter((name) => name !== record.applied?.secret?.name);
+    if (others.length === 0 && !differs(record, objects, config, run)) continue;
+    await ledger.submit(subject, { strays: others }, "resync", "binding");
     woken += 1;
   }
   // Without a management cluster every impersonator has a login behind it: one that never had was made by another source, whose setting may only be missing.
@@ -76,48 +79,27 @@ export async function resync({ client, ledger, bindings, config, run }: ResyncPa
     await submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding");
     woken += 1;
   }
-  return { subjects, woken, orphans: orphans.length + others.length, held: held + others.length };
+  return { subjects, woken, orphans: orphans.length + others.length, held: held + others.length, aliens: tampered, roleBindingsHidden };
 }
 
 /** Whether a role says that a login still runs. */
 const remembers = (objects: Found | undefined): boolean => objects?.role !== undefined && loginEndsOf(objects.role) > Date.now();
 
-/** Our objects by user, in four paged lists; Secrets and accounts without their contents. */
-async function listAll(client: ClusterClient, install: string, signal: AbortSignal): Promise<Map<string, Found>> {
-  const found = new Map<string, Found>();
-  const of = (object: KubernetesObject): Found | undefined => {
-    const { annotations = {} } = object.metadata ?? {};
-    const user = annotations[USER_ANNOTATION];
-    if (!user || annotations[INSTALL_ANNOTATION] !== install) return undefined;
-    if (!found.has(user)) found.set(user, { secrets: [] });
-    return found.get(user);
-  };
-  const [roles, bindings, accounts, secrets] = await Promise.all([
-    client.list<V1ClusterRole>(`${RBAC}/clusterroles`, SELECTOR, undefined, signal),
-    client.list(`${RBAC}/clusterrolebindings`, SELECTOR, METADATA_ONLY_LIST, signal),
-    client.list(`${NAMESPACED}/serviceaccounts`, SELECTOR, METADATA_ONLY_LIST, signal),
-    client.list(`${NAMESPACED}/secrets`, SELECTOR, METADATA_ONLY_LIST, signal),
-  ]);
-  for (const role of roles.items) Object.assign(of(role) ?? {}, { role });
-  for (const binding of bindings.items) Object.assign(of(binding) ?? {}, { binding });
-  for (const account of accounts.items) Object.assign(of(account) ?? {}, { account });
-  for (const secret of secrets.items) of(secret)?.secrets.push(secret);
-  return found;
-}
-
 /** Whether a record and what stands on the cluster are no longer what was settled. */
-function differs(record: SubjectRecord, objects: Found | undefined, { profile }: ResyncParts["config"], run: string): boolean {
+function differs(record: SubjectRecord, objects: Found | undefined, { profile, tokenMode, install }: ResyncParts["config"], run: string): boolean {
   const { applied } = record;
-  // Not settled, settled on a Redis that is gone, put aside while the cluster was not configured, or written under another profile.
-  if (record.obs < record.gen || (record.gen > 0 && record.conf !== run) || record.reason === CLUSTER_MISSING || (applied && applied.profile !== profile))
-    return true;
+  // Not settled, settled on a Redis that is gone, or put aside while the cluster was not configured.
+  if (record.obs < record.gen || (record.gen > 0 && record.conf !== run) || record.reason === CLUSTER_MISSING) return true;
+  // Written under other settings.
+  if (applied && (applied.profile !== profile || (tokenMode === "secret") !== (applied.secret !== undefined))) return true;
   if (!applied) return objects !== undefined;
-  if (!objects?.role || !objects.binding || !objects.account || objects.secrets.length !== 1) return true;
-  return (
-    objects.role.metadata!.resourceVersion !== applied.role.resourceVersion ||
-    objects.role.metadata!.uid !== applied.role.uid ||
-    objects.binding.metadata!.uid !== applied.bindingUid ||
-    objects.account.metadata!.uid !== applied.accountUid ||
-    objects.secrets[0]!.metadata!.uid !== applied.secret.uid
-  );
+  if (!objects?.role || !objects.binding || !objects.account || objects.secrets.length !== (applied.secret ? 1 : 0)) return true;
+  if (objects.role.metadata!.resourceVersion !== applied.role.resourceVersion) return true;
+  // By content, not by uid alone: what was done while no watch heard it is found here or never.
+  const { role, account, binding, secrets } = objects;
+  const seen = Object.entries({ ClusterRole: [role], ServiceAccount: [account], ClusterRoleBinding: [binding], Secret: secrets }) as [
+    Kind,
+    KubernetesObject[],
+  ][];
+  return seen.some(([kind, all]) => all.some((object) => driftIn({ kind, object, gone: false }, applied.identity.user, applied, install)));
 }

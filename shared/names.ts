@@ -47,6 +47,12 @@ export function nameOf(user: string): string {
   return PREFIX + slugOf(user);
 }
 
+/** The user of an object's name; undefined where the name is no impersonator's, or a slug, which does not say whose. */
+export function userOf(name: string): string | undefined {
+  const user = name.slice(PREFIX.length);
+  return name.startsWith(PREFIX) && user !== "" && slugOf(user) === user ? user : undefined;
+}
+
 /** Name of a token Secret: chosen once by whoever makes the ServiceAccount, so that any number of racers make one Secret. */
 export function secretNameOf(user: string, nonce: string): string {
   return `${nameOf(user)}-token-${nonce}`;

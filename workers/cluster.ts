@@ -6,7 +6,7 @@ import type { Wanted } from "../shared/decide/objects.ts";
 import { secretRefOf } from "../shared/decide/objects.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { ApiError, isStatus } from "../shared/kube/errors.ts";
-import { IMPERSONATOR_LABEL, NAMESPACE, SECRET_ACCOUNT_LABEL, nameOf } from "../shared/names.ts";
+import { IMPERSONATOR_LABEL, NAMESPACE, SECRET_ACCOUNT_ANNOTATION, SECRET_ACCOUNT_LABEL, nameOf } from "../shared/names.ts";
 
 const COLLECTIONS: Readonly<Record<Kind, string>> = {
   ClusterRole: "/apis/rbac.authorization.k8s.io/v1/clusterroles",
@@ -38,8 +38,8 @@ export const getBinding = (client: ClusterClient, user: string, signal: AbortSig
   get(client, "ClusterRoleBinding", nameOf(user), signal);
 export const getSecret = (client: ClusterClient, name: string, signal: AbortSignal): Promise<V1Secret | undefined> => get(client, "Secret", name, signal);
 
-/** All four kinds as they are now: four GETs. A named Secret that lost its label is fetched by its name. */
-export async function observe(client: ClusterClient, user: string, signal: AbortSignal): Promise<Seen> {
+/** All four kinds as they are now: four GETs. Secrets that no label leads to are fetched by name: the one that the account names, and `strays`. */
+export async function observe(client: ClusterClient, user: string, strays: readonly string[], signal: AbortSignal): Promise<Seen> {
   const name = nameOf(user);
   const selector = { labelSelector: `${SECRET_ACCOUNT_LABEL}=${name}` };
   const [role, binding, account, list] = await Promise.all([
@@ -49,8 +49,18 @@ export async function observe(client: ClusterClient, user: string, signal: Abort
     client.list<V1Secret>(SECRETS_PATH, selector, undefined, signal),
   ]);
   const ref = account && secretRefOf(account);
-  const unlabelled = ref && !list.items.some((secret) => secret.metadata?.name === ref) ? await getSecret(client, ref, signal) : undefined;
-  return { role, binding, account, secrets: unlabelled ? [...list.items, unlabelled] : list.items };
+  const labelled = new Set(list.items.map(({ metadata }) => metadata!.name));
+  const byName = async (one: string): Promise<V1Secret[]> =>
+    labelled.has(one) ? [] : [await getSecret(client, one, signal)].filter((secret) => secret !== undefined);
+  const others = (await Promise.all(strays.filter((one) => one !== ref).map(byName))).flat();
+  const named = ref ? await byName(ref) : [];
+  // A token in it would be this account's: that is what the annotation says, and nothing else does.
+  return {
+    role,
+    binding,
+    account,
+    secrets: [...list.items, ...named, ...others.filter(({ metadata }) => metadata?.annotations?.[SECRET_ACCOUNT_ANNOTATION] === name)],
+  };
 }
 
 /**

@@ -1,5 +1,4 @@
 // One BullMQ worker of one queue: parse → gate → take → reconcile → settle, and the next move of each job. The only file that knows how BullMQ moves a job.
-import { randomBytes } from "node:crypto";
 import type { Job } from "bullmq";
 import { DelayedError, UnrecoverableError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
@@ -16,12 +15,16 @@ import type { Subject } from "../shared/subject.ts";
 import type { Gate } from "./gate.ts";
 import { isAway } from "./gate.ts";
 import type { Locks } from "./locks.ts";
-import type { Outcome, Run, Settings } from "./reconcile.ts";
+import type { Outcome, Settings } from "./reconcile.ts";
 import { reconcile } from "./reconcile.ts";
+import type { Run } from "./run.ts";
+import { auditOf, doneBy, newRun } from "./run.ts";
 
 /** How long a job that finds its subject taken waits at most before it asks again. */
 const BUSY_MS_MAX = 250;
 const IMPORT_WAIT_MS = 1_000;
+/** Another worker may know the cluster. */
+const UNREAD_WAIT_MS = 1_000;
 /** Where the record could not be asked: Redis itself is away. */
 const RETRY_MS = 5_000;
 const AWAY_MS_MAX = 8_000;
@@ -83,25 +86,28 @@ async function work(job: Job, token: string, cancelled: AbortSignal, queue: Queu
   }
   const subject: Subject = { cluster: parsed.data.cluster, user: parsed.data.user };
   const client = bench.clusters.get(subject.cluster);
+  if (!client && !bench.clusters.complete) {
+    bench.log.handedBack({ ...subject, reason: "which clusters there are is not known yet", waitMs: UNREAD_WAIT_MS });
+    count("released");
+    await job.moveToDelayed(Date.now() + UNREAD_WAIT_MS, token);
+    throw new DelayedError();
+  }
   if (!client) {
     await bench.ledger.shelve(subject, CLUSTER_MISSING);
     return count("waiting");
   }
-  const run: Run = {
-    subject,
-    me: randomBytes(16).toString("hex"),
-    signal: cancelled,
-    client,
-    unknownWrite: false,
-    stamp: "",
-    wrote: false,
-    sealed: false,
-    before: undefined,
-    steps: [],
+  const run = newRun(subject, client, cancelled);
+  // Whatever becomes of the run: what it gave and took is so.
+  const audit = (): void => {
+    const did = auditOf(run);
+    if (did) bench.log[did.what]({ ...did.fields, cause: parsed.data.cause });
   };
   try {
-    return count(await bench.gateOf(subject.cluster).pass(queue, () => attempt(run, job, bench)));
+    const result = await bench.gateOf(subject.cluster).pass(queue, () => attempt(run, job, bench));
+    audit();
+    return count(result);
   } catch (error) {
+    audit();
     const end = await afterError(error, run, job, token, bench);
     count(end.result);
     if (end.thrown) throw end.thrown;
@@ -162,7 +168,7 @@ async function afterError(error: unknown, run: Run, job: Job, token: string, ben
   const { subject } = run;
   const move = nextMoveOf(error);
   const reason = errorFields(error).message;
-  const how = { reason, unknown: run.unknownWrite, wrote: run.wrote };
+  const how = { reason, unknown: run.unknownWrite, wrote: run.wrote, ...doneBy(run) };
   const release = (waitMs: number) => (run.stamp === "" ? undefined : bench.ledger.fail(subject, run.me, run.stamp, { mode: "release", waitMs, ...how }));
   if (move.kind === "wait") {
     await release(move.waitMs);

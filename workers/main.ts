@@ -69,6 +69,8 @@ function openBench(service: Service, locks: Locks, onIncomplete: () => void): Wo
     policy: config,
     profile: config.profile,
     install: config.install,
+    adopt: config.adopt,
+    tokenMode: config.tokenMode,
     readySettleMs: config.readySettleMs,
     onWrite: (cluster, kind, action) => metrics.writes.inc({ cluster, kind, action }),
   };
@@ -103,7 +105,7 @@ function importGate(workers: readonly Worker[], { log, stopping, importStands, b
   };
 }
 
-/** A fill watch for each cluster, as long as its client lives; one that appears wakes what waited for it. */
+/** A fill watch for each cluster, as long as its client lives; one that appears or changes wakes what waited for it. */
 function followClusters({ clusters, stopping, background }: Service, bench: Workbench): void {
   const { ledger, log, metrics } = bench;
   const watches = new Map<string, AbortController>();
@@ -129,6 +131,7 @@ function followClusters({ clusters, stopping, background }: Service, bench: Work
     onChanged(client) {
       log.clusterChanged({ cluster: client.cluster });
       watch(client);
+      inTurn(client.cluster, () => retryUnsettled(client.cluster, bench));
     },
     onGone(cluster) {
       log.clusterGone({ cluster });
@@ -143,6 +146,12 @@ function followClusters({ clusters, stopping, background }: Service, bench: Work
 async function wakeUnsettled(cluster: string, { ledger }: Workbench): Promise<void> {
   for await (const { subject, record } of ledger.subjects(cluster))
     if (record.obs < record.gen || record.reason === CLUSTER_MISSING) await ledger.wake(subject, "sweep", "binding");
+}
+
+/** What failed with the old credentials may be in a long backoff, which a bare wake-up would leave as it is. */
+async function retryUnsettled(cluster: string, { ledger }: Workbench): Promise<void> {
+  for await (const { subject, record } of ledger.subjects(cluster))
+    if (record.obs < record.gen || record.retryAt > 0) await ledger.submit(subject, {}, "verify", "binding");
 }
 
 /** Nothing is removed, and nobody is told to be ready on a cluster that is not looked at. */

@@ -1,8 +1,10 @@
 // Asks the API server as the impersonator, with its own token; only when it answers as it must is a subject `ready`. A SubjectAccessReview would not do: it never touches authentication.
 import type { V1Secret, V1SelfSubjectReview } from "@kubernetes/client-node";
-import type { Name, Witness } from "../shared/decide/rules.ts";
+import type { Witness } from "../shared/decide/rules.ts";
+import { headersFor } from "../shared/decide/rules.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { answerError } from "../shared/kube/errors.ts";
+import { requestToken } from "../shared/kube/token.ts";
 import { pause } from "../shared/kube/watch.ts";
 import { getSecret } from "./cluster.ts";
 
@@ -17,16 +19,6 @@ const REVIEW = JSON.stringify({ apiVersion: "authentication.k8s.io/v1", kind: "S
 export function tokenIn(secret: V1Secret | undefined): string | undefined {
   const base64 = secret?.data?.["token"];
   return base64 ? Buffer.from(base64, "base64").toString("utf8") : undefined;
-}
-
-/** The headers to be a user with these names: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation */
-export function headersFor(user: string, names: readonly Name[]): [string, string][] {
-  const headers: [string, string][] = [["Impersonate-User", user]];
-  for (const { resource, name } of names) {
-    if (resource === "groups") headers.push(["Impersonate-Group", name]);
-    if (resource.startsWith("userextras/")) headers.push([`Impersonate-Extra-${resource.slice("userextras/".length)}`, name]);
-  }
-  return headers;
 }
 
 /** A SelfSubjectReview's answer. 401 and 403 are answers too. */
@@ -50,10 +42,8 @@ export async function review(client: ClusterClient, token: string, headers: read
 
 export interface ProofRequest {
   readonly user: string;
-  /** Of the token Secret. */
-  readonly name: string;
-  /** The Secret as it was seen; its token may have come since. */
-  readonly known: V1Secret | undefined;
+  /** As it was seen; its token may have come since. Undefined where tokens are requested. */
+  readonly secret: V1Secret | undefined;
   /** This run made it, so it is hardly filled yet: its fill wakes the subject. */
   readonly fresh: boolean;
   readonly witness: Witness;
@@ -71,15 +61,20 @@ export interface NotReady {
 /** Undefined once an API server answers the impersonator as the role says. No worker slot waits for a token: it comes when the token controller has time. */
 export async function whyNotReady(
   client: ClusterClient,
-  { user, name, known, fresh, witness, again, settleMs }: ProofRequest,
+  { user, secret, fresh, witness, again, settleMs }: ProofRequest,
   signal: AbortSignal,
 ): Promise<NotReady | undefined> {
-  const token = tokenIn(known) ?? (fresh ? undefined : tokenIn(await getSecret(client, name, signal)));
+  const token = secret ? await tokenOf(client, secret, fresh, signal) : (await requestToken(client, user, signal)).token;
   if (token === undefined) return { reason: "the token controller has not filled its Secret yet", againMs: undefined };
   if (!(await proveReady(client, token, user, witness, signal)))
     return { reason: "the API server does not see the change yet", againMs: again ? UNPROVED_AGAIN_MS : UNPROVED_MS };
   await pause(settleMs, signal);
   return undefined;
+}
+
+/** Out of the Secret, asked for again where it may have been filled since. */
+async function tokenOf(client: ClusterClient, secret: V1Secret, fresh: boolean, signal: AbortSignal): Promise<string | undefined> {
+  return tokenIn(secret) ?? (fresh ? undefined : tokenIn(await getSecret(client, secret.metadata!.name!, signal)));
 }
 
 /** True once a review answers as the role says; false when it did not within two seconds. The caches of an API server are a few milliseconds behind, seldom more. */

@@ -1,52 +1,38 @@
 // Start reading here: observe → read → decide → apply → ready. One run works on one subject, under the subject's lock, until the cluster equals the decision.
 import { randomBytes } from "node:crypto";
+import type { V1PolicyRule } from "@kubernetes/client-node";
 import type { Decision, Policy } from "../shared/decide/identity.ts";
 import { decide } from "../shared/decide/identity.ts";
-import { appliedFrom, holderOf, memoryOf, ownOnly, rememberedObjects } from "../shared/decide/memory.ts";
-import type { Wanted } from "../shared/decide/objects.ts";
+import { appliedFrom, holderOf, memoryOf, ownOnly, rememberedObjects, wantedThen } from "../shared/decide/memory.ts";
+import type { TokenMode, Wanted } from "../shared/decide/objects.ts";
 import type { Kind, Pass, Seen, Step } from "../shared/decide/plan.ts";
 import { nextStep } from "../shared/decide/plan.ts";
+import { isStopped, overwrittenIn } from "../shared/decide/rival.ts";
 import type { Profile } from "../shared/decide/rules.ts";
-import { rulesFor, wholeWitness, witnessOf } from "../shared/decide/rules.ts";
+import { namesBetween, rulesFor, wholeWitness, witnessOf } from "../shared/decide/rules.ts";
 import { TerminalError, WaitError } from "../shared/jobs.ts";
-import type { ClusterClient } from "../shared/kube/client.ts";
 import { ApiError, meaningOf } from "../shared/kube/errors.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
-import type { Applied, Read, Settlement, SubjectRecord } from "../shared/ledger/record.ts";
+import type { Applied, Done, Read, Settlement, SubjectRecord } from "../shared/ledger/record.ts";
 import { knowledgeOf } from "../shared/ledger/record.ts";
-import type { Subject } from "../shared/subject.ts";
 import { ConflictError, carryOut, getBinding, getRole, observe } from "./cluster.ts";
 import type { NotReady } from "./ready.ts";
 import { whyNotReady } from "./ready.ts";
+import type { Run } from "./run.ts";
+import { doneBy, noteNames, reasonsIn } from "./run.ts";
 
 /** How long a pass may be old when it writes: shorter than the lock, on this process' own monotonic clock. */
 const PASS_MS_MAX = 10_000;
 const PASSES_MAX = 4;
 
-/** One job's work on one subject: what it is told, and what it did so far. */
-export interface Run {
-  readonly subject: Subject;
-  readonly me: string;
-  signal: AbortSignal;
-  readonly client: ClusterClient;
-  /** Set when a write was sent whose answer never came: it may still land. */
-  unknownWrite: boolean;
-  /** The stamp of the record that was taken, then of the one that the last pass read; empty = not taken. */
-  stamp: string;
-  /** Something was written, in whichever pass; it differs from `before`. */
-  wrote: boolean;
-  /** The role was written by this run: what a dead owner may still send is void. */
-  sealed: boolean;
-  /** What was seen before anything was written. */
-  before: Seen | undefined;
-  readonly steps: string[];
-}
 /** What is the same for every run of a process. */
 export interface Settings {
   readonly ledger: Ledger;
   readonly policy: Policy;
   readonly profile: Profile;
   readonly install: string;
+  readonly adopt: boolean;
+  readonly tokenMode: TokenMode;
   readonly readySettleMs: number;
   onWrite(cluster: string, kind: Kind, action: Step["do"]): void;
 }
@@ -80,17 +66,23 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   const { record } = taken.read;
   const { user } = run.subject;
   const began = performance.now();
-  const remembered = first && !taken.takeover && !record.look ? record.applied : undefined;
-  const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, first && record.obs === 0 && !record.applied && !record.look);
+  // Failed: what stood in the way, or wrote over ours, is seen by a look alone; no new fact makes it ready unseen.
+  const trusted = first && !taken.takeover && !record.look && record.result !== "failed";
+  const remembered = trusted ? record.applied : undefined;
+  const cold = first && record.obs === 0 && !record.applied && !record.look;
+  const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, cold, record.strays);
   const read = remembered ? taken.read : await settings.ledger.read(run.subject, run.me, memoryOf(seen.role, user, settings.install));
   if (read === "lost") return { kind: "lost" };
   run.stamp = read.record.stamp;
   run.before ??= seen;
   if (!read.complete) return { kind: "incomplete" };
   const decision = decide(knowledgeOf(user, read.record, read.now), settings.policy);
-  const wanted: Wanted | undefined = decision.kind === "present" ? { ...decision, profile: settings.profile, install: settings.install } : undefined;
-  const { own, inTheWay } = ownOnly(seen, user, settings.install, read.record.applied);
+  const shape = { profile: settings.profile, install: settings.install, tokenMode: settings.tokenMode };
+  const wanted: Wanted | undefined = decision.kind === "present" ? { ...decision, ...shape } : undefined;
+  const { own, inTheWay } = ownOnly(seen, user, { install: settings.install, adopt: settings.adopt && wanted !== undefined }, read.record.applied);
+  run.because = reasonsIn(read.record);
   if (wanted && inTheWay) return leaveAlone(run, settings, read.record, inTheWay);
+  if (!remembered) noteRival(run, settings, own, wanted, read);
   const state: Pass = {
     takeover: taken.takeover,
     me: run.me,
@@ -106,7 +98,8 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   if (decision.kind !== "present") return settleAbsent(run, settings, read.record, decision);
   const proved = await prove(run, settings, wanted!, after, read.record);
   if (proved.waits) {
-    const verdict = await settings.ledger.park(run.subject, run.me, read.record, proved.waits.reason, proved.applied);
+    const done = { ...doneBy(run), revokes: revokesOf(run, read.record, proved.applied) };
+    const verdict = await settings.ledger.park(run.subject, run.me, read.record, proved.waits.reason, proved.applied, done);
     return verdict === "ok" ? { kind: "pending", ...proved.waits } : { kind: verdict };
   }
   const reasons = [decision.dropped.length > 0 && `left out: ${decision.dropped.join("; ")}`, read.record.restored && "restored from the role"].filter(Boolean);
@@ -114,9 +107,20 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
 }
 
 /** Cold: one GET of the binding; its absence is all that a create needs to know. */
-async function look({ client, subject, signal }: Run, cold: boolean): Promise<Seen> {
+async function look({ client, subject, signal }: Run, cold: boolean, strays: readonly string[]): Promise<Seen> {
   if (cold && !(await getBinding(client, subject.user, signal))) return { secrets: [] };
-  return observe(client, subject.user, signal);
+  return observe(client, subject.user, strays, signal);
+}
+
+/** Remembers that another manager wrote over our objects. @throws TerminalError where it does so again and again: two that do not agree would go on for ever. */
+function noteRival(run: Run, { install }: Settings, own: Seen, wanted: Wanted | undefined, { record, now }: Read): void {
+  const overwritten = record.applied && overwrittenIn(own, wantedThen(record.applied, install));
+  run.rival = overwritten?.resourceVersion ?? run.rival;
+  if (!wanted || !isStopped(record.rivals, overwritten, now)) return;
+  const settled = !overwritten && own.role && own.account && own.binding && !overwrittenIn(own, wanted);
+  if (settled) return;
+  const who = overwritten ? `${overwritten.manager} wrote over the ${overwritten.kind}` : "its objects were written over";
+  throw new TerminalError(`another manager: ${who} three times in ten minutes; stop it, then look again with: understudy enqueue`);
 }
 
 interface Work {
@@ -145,8 +149,10 @@ async function apply(run: Run, settings: Settings, { wanted, seen: first, state,
     } else if ("kind" in step) {
       // Too old to write: the precondition it carries may have been overtaken by a lock that expired meanwhile.
       if (performance.now() - began > PASS_MS_MAX) return "again";
+      const before = seen.role?.rules;
       seen = await carryOut(run.client, step, wanted, seen, run.signal);
       run.wrote = true;
+      if (step.kind === "ClusterRole") noteNames(run, before, seen.role?.rules);
       note(run, settings, state, step);
     }
   }
@@ -177,11 +183,10 @@ async function prove(
   if (!run.wrote && record.result === "ready") return { waits: undefined, applied: settled };
   const rules = rulesFor(wanted.identity, wanted.profile);
   const witness = run.wrote ? witnessOf(run.before!.role?.rules, rules) : (record.applied?.witness ?? wholeWitness(rules));
-  const { name, uid } = settled.secret;
-  const known = seen.secrets.find((secret) => secret.metadata!.name === name);
-  const fresh = run.before?.secrets.every((secret) => secret.metadata!.uid !== uid) ?? false;
+  const [secret] = seen.secrets;
+  const fresh = run.before?.secrets.every(({ metadata }) => metadata!.uid !== secret?.metadata!.uid) ?? false;
   const again = record.result === "pending" && record.written === record.stamp;
-  const waits = await whyNotReady(run.client, { user: run.subject.user, name, known, fresh, witness, again, settleMs: settings.readySettleMs }, run.signal);
+  const waits = await whyNotReady(run.client, { user: run.subject.user, secret, fresh, witness, again, settleMs: settings.readySettleMs }, run.signal);
   return { waits, applied: waits ? appliedFrom(wanted, seen, witness) : settled };
 }
 
@@ -205,7 +210,15 @@ async function leaveAlone(
 
 /** The record learns what was seen; a newer fact makes it `newer`, and its own job goes on. */
 async function settle(run: Run, { ledger }: Settings, record: SubjectRecord, settlement: Settlement): Promise<Outcome> {
-  const verdict = await ledger.settle(run.subject, run.me, record, settlement);
+  const verdict = await ledger.settle(run.subject, run.me, record, { ...settlement, ...doneBy(run), revokes: revokesOf(run, record, settlement.applied) });
   if (verdict !== "ok") return { kind: verdict };
   return { kind: "settled", result: settlement.result, reason: settlement.reason, changedAt: record.changedAt };
 }
+
+/** What this run took away; or one before it, which died before it could say so and left what was settled before. */
+function revokesOf(run: Run, record: SubjectRecord, applied: Applied | undefined): Done["revokes"] {
+  const lost = applied && record.applied ? namesBetween(rulesOf(record.applied), rulesOf(applied)).removed : [];
+  return doneBy(run).revokes ?? (lost.length > 0 ? "narrowed" : undefined);
+}
+
+const rulesOf = ({ identity, profile }: Applied): V1PolicyRule[] => rulesFor(identity, profile as Profile) as unknown as V1PolicyRule[];

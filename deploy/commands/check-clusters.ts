@@ -1,11 +1,14 @@
 // `check` of the downstream clusters: is each there, what is its version, which rights are missing on it. Whatever goes wrong is a problem with its next move.
+import type { TokenMode } from "../../shared/decide/objects.ts";
 import type { ClusterClient } from "../../shared/kube/client.ts";
-import { Clusters } from "../../shared/kube/clusters.ts";
+import { managementClient, openClusters, problemLine, whereClustersAre } from "../../shared/kube/clusters-open.ts";
+import { grantFor, secretsName } from "../../shared/kube/clusters-secrets.ts";
+import type { Clusters } from "../../shared/kube/clusters.ts";
 import { ApiError, isStatus } from "../../shared/kube/errors.ts";
 import { NAMESPACE } from "../../shared/names.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { withoutSecrets } from "../../shared/run/log.ts";
-import { inTurns, missingRights, namespaceStands, targetOf } from "./rights.ts";
+import { inTurns, may, missingRights, namespaceStands, targetOf } from "./rights.ts";
 
 /** One that does not answer takes ten seconds, so that a hundred of them take forty. */
 const CLUSTERS_AT_ONCE = 32;
@@ -26,19 +29,21 @@ export interface Part<Row> {
   readonly warnings?: readonly string[];
 }
 
-/** All of the folder, side by side. A file that is no kubeconfig is a problem, an empty folder a warning: files may come while the product runs. */
-export async function checkClusters({ clustersDir, kubeconfigAllow }: Config, userAgent: string): Promise<Part<ClusterRow[]>> {
-  if (clustersDir === undefined) return { row: [], problems: ["UNDERSTUDY_CLUSTERS_DIR: set it to a folder with one kubeconfig for each cluster"] };
-  await using clusters = new Clusters(clustersDir, { allow: kubeconfigAllow, userAgent });
+/** All of them, side by side. A kubeconfig that cannot be used is a problem, none at all a warning: some may come while the product runs. */
+export async function checkClusters(config: Config, userAgent: string): Promise<Part<ClusterRow[]>> {
+  let clusters: Clusters;
   try {
-    await clusters.load();
+    clusters = await openClusters(config, userAgent);
   } catch (error) {
-    return { row: [], problems: [`UNDERSTUDY_CLUSTERS_DIR: ${clustersDir} cannot be read (${(error as { code?: string }).code ?? messageOf(error)})`] };
+    return { row: [], problems: [messageOf(error)] };
   }
-  const unusable = [...clusters.problems()].map(([file, problem]) => `kubeconfig ${file}: ${problem}`);
-  const found = await inTurns(clusters.ids(), CLUSTERS_AT_ONCE, (cluster) => checkCluster(clusters.get(cluster)!));
-  const empty =
-    found.length + unusable.length === 0 ? [`UNDERSTUDY_CLUSTERS_DIR: ${clustersDir} holds no kubeconfig, so nothing will be done on any cluster`] : [];
+  await using opened = clusters;
+  const [found, secrets] = await Promise.all([
+    inTurns(opened.ids(), CLUSTERS_AT_ONCE, (cluster) => checkCluster(opened.get(cluster)!, config.tokenMode)),
+    secretsProblems(config, userAgent),
+  ]);
+  const unusable = new Set([...[...opened.problems()].map(problemLine), ...secrets]);
+  const empty = found.length + unusable.size === 0 ? [`there is no kubeconfig in ${whereClustersAre(config)}, so nothing will be done on any cluster`] : [];
   return {
     row: found.map(({ row }) => row),
     problems: [...unusable, ...found.flatMap(({ problems }) => problems)],
@@ -46,14 +51,29 @@ export async function checkClusters({ clustersDir, kubeconfigAllow }: Config, us
   };
 }
 
+/** Whether the management cluster lets its Secrets be listed and watched. One that does not answer has said so already. */
+async function secretsProblems(config: Config, userAgent: string): Promise<string[]> {
+  const { clusterSecretsNamespace: namespace } = config;
+  if (namespace === undefined) return [];
+  const client = await managementClient(config, userAgent);
+  try {
+    const allowed = await Promise.all(["list", "watch"].map((verb) => may(client, { verb, group: "", resource: "secrets", namespace })));
+    return allowed.every(Boolean) ? [] : [problemLine([secretsName(namespace), grantFor(namespace)])];
+  } catch (error) {
+    return error instanceof ApiError ? [] : [whyNot(client, "management cluster", error)];
+  } finally {
+    await client.close();
+  }
+}
+
 /** The first call that fails ends the questions: the rest would fail alike. */
-async function checkCluster(client: ClusterClient): Promise<Part<ClusterRow>> {
+async function checkCluster(client: ClusterClient, tokenMode: TokenMode): Promise<Part<ClusterRow>> {
   const { cluster } = client;
   const whose = `cluster ${cluster}`;
   const row: ClusterRow = { cluster, reachable: false, version: null, fence: "off", missing: [] };
   try {
     const version = await versionOf(client);
-    const [fence, missing, namespace] = await Promise.all([fenceOf(client), missingRights(client), namespaceStands(client)]);
+    const [fence, missing, namespace] = await Promise.all([fenceOf(client), missingRights(client, tokenMode), namespaceStands(client)]);
     const problems = [...Map.groupBy(missing, targetOf)].map(
       ([target, rights]) => `${whose}: grant its account ${rights.map(({ verb }) => verb).join(", ")} on ${target}`,
     );

@@ -1,8 +1,8 @@
 // `check`: asks whether everything that is needed is there: Redis, the sources, each cluster, every right. Changes nothing; what is not there is a line of the answer.
-import { managementClient } from "../../producers/main.ts";
 import type { SourceKind } from "../../producers/rancher.ts";
 import { SOURCES, sourcePath } from "../../producers/rancher.ts";
 import type { ClusterClient } from "../../shared/kube/client.ts";
+import { managementClient } from "../../shared/kube/clusters-open.ts";
 import { ApiError, isStatus } from "../../shared/kube/errors.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { withoutSecrets } from "../../shared/run/log.ts";
@@ -43,7 +43,8 @@ export async function check(config: Config, _options: object, version: string): 
   const userAgent = `understudy/${version} check`;
   const [redis, sources, clusters] = await Promise.all([checkRedis(config), checkSources(config, userAgent), checkClusters(config, userAgent)]);
   const parts: Part<unknown>[] = [redis, sources, clusters];
-  const problems = parts.flatMap((part) => part.problems);
+  // The management cluster may be asked for sources and for Secrets: what is wrong with it is said once.
+  const problems = [...new Set(parts.flatMap((part) => part.problems))];
   const warnings = parts.flatMap((part) => part.warnings ?? []);
   const json: Checked = { ok: problems.length === 0, redis: redis.row, sources: sources.row, clusters: clusters.row, problems, warnings };
   return { json, text: textOf(json), exitCode: json.ok ? 0 : 1 };
@@ -72,7 +73,7 @@ async function checkSources(config: Config, userAgent: string): Promise<Part<Sou
   if (config.source !== "rancher") return { row: [], problems: [] };
   let client: ClusterClient;
   try {
-    client = await managementClient(config.managementKubeconfig!, config, userAgent);
+    client = await managementClient(config, userAgent);
   } catch (error) {
     return { row: SOURCES.map((kind) => ({ kind, listable: false, reason: "the kubeconfig cannot be used" })), problems: [messageOf(error)] };
   }

@@ -1,5 +1,6 @@
 // The rights that a worker needs on a cluster, asked of its API server one by one (SelfSubjectAccessReview: it changes nothing, and everybody may ask).
 import type { V1SelfSubjectAccessReview } from "@kubernetes/client-node";
+import type { TokenMode } from "../../shared/decide/objects.ts";
 import type { ClusterClient } from "../../shared/kube/client.ts";
 import { isStatus } from "../../shared/kube/errors.ts";
 import { NAMESPACE } from "../../shared/names.ts";
@@ -13,6 +14,8 @@ export interface Right {
   readonly group: string;
   readonly resource: string;
   readonly namespace?: string;
+  /** Of the one object that it is about. */
+  readonly name?: string;
 }
 const all = (verbs: readonly string[], about: Omit<Right, "verb">): Right[] => verbs.map((verb) => ({ verb, ...about }));
 const NEEDED: readonly Right[] = [
@@ -21,25 +24,32 @@ const NEEDED: readonly Right[] = [
   ...all(KEEP, { group: RBAC, resource: "clusterrolebindings" }),
   ...all(KEEP, { group: "", resource: "serviceaccounts", namespace: NAMESPACE }),
   ...all(KEEP, { group: "", resource: "secrets", namespace: NAMESPACE }),
+  // Without it others' RoleBindings that name an impersonator's account stay unseen.
+  { verb: "list", group: RBAC, resource: "rolebindings" },
+  ...all(["list", "watch"], { group: "", resource: "namespaces", name: NAMESPACE }),
 ];
+/** Where no token is kept, each is asked for. */
+const REQUEST_TOKENS: Right = { verb: "create", group: "", resource: "serviceaccounts/token", namespace: NAMESPACE };
 const MAKE_NAMESPACE: Right = { verb: "create", group: "", resource: "namespaces" };
 
 /** `clusterroles.rbac.authorization.k8s.io`, `secrets in cattle-impersonation-system`. */
-export const targetOf = ({ group, resource, namespace }: Right): string =>
-  `${resource}${group === "" ? "" : `.${group}`}${namespace === undefined ? "" : ` in ${namespace}`}`;
+export const targetOf = ({ group, resource, namespace, name }: Right): string =>
+  `${resource}${group === "" ? "" : `.${group}`}${namespace === undefined ? "" : ` in ${namespace}`}${name === undefined ? "" : ` named ${name}`}`;
 
 /** @throws ApiError when the server does not say. */
-export async function may(client: ClusterClient, { verb, group, resource, namespace }: Right): Promise<boolean> {
-  const resourceAttributes = { verb, group, resource, ...(namespace === undefined ? {} : { namespace }) };
+export async function may(client: ClusterClient, { verb, group, resource, namespace, name }: Right): Promise<boolean> {
+  const [of, subresource] = resource.split("/");
+  const resourceAttributes = { verb, group, resource: of, subresource, namespace, name };
   const json = JSON.stringify({ apiVersion: "authorization.k8s.io/v1", kind: "SelfSubjectAccessReview", spec: { resourceAttributes } });
   const { status } = await client.call<V1SelfSubjectAccessReview>("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", { json });
   return status?.allowed === true;
 }
 
 /** @throws ApiError when the server does not say. */
-export async function missingRights(client: ClusterClient): Promise<Right[]> {
-  const allowed = await inTurns(NEEDED, CALLS_AT_ONCE, (right) => may(client, right));
-  return NEEDED.filter((_, at) => !allowed[at]);
+export async function missingRights(client: ClusterClient, tokenMode: TokenMode): Promise<Right[]> {
+  const needed = tokenMode === "request" ? [...NEEDED, REQUEST_TOKENS] : NEEDED;
+  const allowed = await inTurns(needed, CALLS_AT_ONCE, (right) => may(client, right));
+  return needed.filter((_, at) => !allowed[at]);
 }
 
 /** Whether the impersonators' namespace is there, or can be made: `hidden` = it cannot be seen, nor made. @throws ApiError when the server does not say. */

@@ -1,18 +1,20 @@
 // `verify`: asks a real cluster, with the impersonator's own token, who it becomes, and that a stranger, a foreign group and a foreign extra are refused.
 import type { V1PolicyRule, V1ServiceAccount } from "@kubernetes/client-node";
 import { randomBytes } from "node:crypto";
-import { secretRefOf } from "../../shared/decide/objects.ts";
-import { rulesFor } from "../../shared/decide/rules.ts";
+import { wantedThen } from "../../shared/decide/memory.ts";
+import { bindingDiffers, roleRefIsOwn, secretRefOf } from "../../shared/decide/objects.ts";
+import { headersFor, rulesFor } from "../../shared/decide/rules.ts";
 import type { Name, Profile } from "../../shared/decide/rules.ts";
 import type { ClusterClient } from "../../shared/kube/client.ts";
-import { Clusters } from "../../shared/kube/clusters.ts";
+import { openClusters, problemLine, whereClustersAre } from "../../shared/kube/clusters-open.ts";
+import { requestToken } from "../../shared/kube/token.ts";
 import type { Applied } from "../../shared/ledger/record.ts";
 import type { Identity, Subject } from "../../shared/subject.ts";
 import { canonical } from "../../shared/subject.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { openStore } from "../../shared/run/redis.ts";
 import { getSecret, observe } from "../../workers/cluster.ts";
-import { headersFor, review, tokenIn } from "../../workers/ready.ts";
+import { review, tokenIn } from "../../workers/ready.ts";
 import { UsageError } from "../settings.ts";
 import type { Answer } from "./output.ts";
 import { table } from "./output.ts";
@@ -33,16 +35,16 @@ export interface Verified extends Subject {
 export async function verify(config: Config, options: { cluster?: string; user?: string; all?: boolean }, version: string): Promise<Answer> {
   if (!options.all && (options.cluster === undefined || options.user === undefined)) throw new UsageError("say which: --cluster and --user, or --all");
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
-  await using clusters = await new Clusters(config.clustersDir!, { allow: config.kubeconfigAllow, userAgent: `understudy/${version} verify` }).load();
+  await using clusters = await openClusters(config, `understudy/${version} verify`);
   const subjects: Verified[] = [];
   for (const cluster of options.cluster === undefined ? await store.ledger.clusters() : [options.cluster]) {
     const client = clusters.get(cluster);
-    if (!client) throw new UsageError(`--cluster: ${cluster} is not in ${config.clustersDir}`);
+    if (!client) throw new UsageError([`--cluster: ${cluster} is not in ${whereClustersAre(config)}`, ...[...clusters.problems()].map(problemLine)].join("\n"));
     if (options.user !== undefined)
-      subjects.push(await verifySubject(client, options.user, (await store.ledger.record({ cluster, user: options.user }))?.applied));
+      subjects.push(await verifySubject(client, options.user, (await store.ledger.record({ cluster, user: options.user }))?.applied, config.install));
     else
       for await (const { subject, record } of store.ledger.subjects(cluster))
-        if (record.applied) subjects.push(await verifySubject(client, subject.user, record.applied));
+        if (record.applied) subjects.push(await verifySubject(client, subject.user, record.applied, config.install));
   }
   const rows = subjects.flatMap(({ cluster, user, checks }) =>
     checks.map(({ check, expected, got, ok }) => [cluster, user, check, expected, got, ok ? "ok" : "NOT OK"]),
@@ -51,20 +53,29 @@ export async function verify(config: Config, options: { cluster?: string; user?:
 }
 
 /** `applied`: what the ledger last settled; undefined = nobody may be impersonated. */
-async function verifySubject(client: ClusterClient, user: string, applied: Applied | undefined): Promise<Verified> {
+async function verifySubject(client: ClusterClient, user: string, applied: Applied | undefined, install: string): Promise<Verified> {
   const identity = applied?.identity;
   const signal = AbortSignal.timeout(30_000);
-  const { role, account } = await observe(client, user, signal);
+  const { role, account, binding } = await observe(client, user, [], signal);
   const checks: Check[] = [];
   const add = (check: string, expected: string, got: string): void => void checks.push({ check, expected, got, ok: expected === got });
-  const token = account && (await tokenOf(client, account, signal));
+  const token = account && (await tokenOf(client, user, account, applied, signal));
   add("impersonator", identity ? "present" : "absent", role && token ? "present" : role ? "incomplete" : "absent");
   if (identity && token) await askAs(client, token, identity, add, signal);
+  const bound = binding && applied && (roleRefIsOwn(binding) ? bindingDiffers(binding, wantedThen(applied, install)) : "it binds another role");
+  if (applied) add("binding", "its role to its account", binding ? (bound ?? "its role to its account") : "absent");
   if (applied) add("role allows", allowed(rulesFor(applied.identity, applied.profile as Profile)), allowed(role?.rules));
   return { cluster: client.cluster, user, ok: checks.every(({ ok }) => ok), checks };
 }
 
-async function tokenOf(client: ClusterClient, account: V1ServiceAccount, signal: AbortSignal): Promise<string | undefined> {
+async function tokenOf(
+  client: ClusterClient,
+  user: string,
+  account: V1ServiceAccount,
+  applied: Applied | undefined,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if (applied && !applied.secret) return (await requestToken(client, user, signal)).token;
   const name = secretRefOf(account);
   return name === undefined ? undefined : tokenIn(await getSecret(client, name, signal));
 }

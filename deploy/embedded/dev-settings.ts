@@ -1,7 +1,8 @@
 // What `dev` makes of the environment: its own Redis and hook secret where none is given, and errors that name the setting to change.
 import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
-import { Clusters } from "../../shared/kube/clusters.ts";
+import { openClusters } from "../../shared/kube/clusters-open.ts";
+import type { Clusters } from "../../shared/kube/clusters.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { UsageError, readConfig } from "../settings.ts";
 
@@ -30,13 +31,17 @@ export function devConfig(environment: Environment, output: "text" | "json"): De
     },
     [],
   );
-  if (config.clustersDir === undefined) {
+  if (config.clustersDir === undefined && config.clusterSecretsNamespace === undefined) {
     throw new UsageError(
-      "UNDERSTUDY_CLUSTERS_DIR: set it to a folder of kubeconfigs, one a cluster, and UNDERSTUDY_MANAGEMENT_KUBECONFIG to the management cluster's (without it, logins are the source); simulated clusters are not there yet",
+      "UNDERSTUDY_CLUSTERS_DIR: set it to a folder of kubeconfigs, one a cluster (or UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE to a namespace of Secrets with them), and UNDERSTUDY_MANAGEMENT_KUBECONFIG to the management cluster's (without it, logins are the source); simulated clusters are not there yet",
     );
   }
   return {
-    config: { ...config, clustersDir: resolve(config.clustersDir), managementKubeconfig: config.managementKubeconfig && resolve(config.managementKubeconfig) },
+    config: {
+      ...config,
+      clustersDir: config.clustersDir && resolve(config.clustersDir),
+      managementKubeconfig: config.managementKubeconfig && resolve(config.managementKubeconfig),
+    },
     madeSecret,
     embedded,
   };
@@ -48,11 +53,11 @@ export function withAnyPort(environment: Environment): Environment {
   return { ...Object.fromEntries(listeners.map((name) => [name, "127.0.0.1:0"])), ...environment };
 }
 
-/** @throws UsageError when the folder cannot be read. */
-export async function clustersOf({ clustersDir, kubeconfigAllow }: Config): Promise<{ ids: string[]; problems: ReadonlyMap<string, string> }> {
-  const clusters = new Clusters(clustersDir!, { allow: kubeconfigAllow, userAgent: "" });
+/** @throws UsageError when the folder, or the management kubeconfig that Secrets are read with, cannot be used. */
+export async function clustersOf(config: Config, version: string): Promise<{ ids: string[]; problems: ReadonlyMap<string, string> }> {
+  let clusters: Clusters;
   try {
-    await clusters.load();
+    clusters = await openClusters(config, `understudy/${version} dev`);
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
   }
@@ -64,7 +69,12 @@ export async function clustersOf({ clustersDir, kubeconfigAllow }: Config): Prom
 export function portTaken(error: unknown, config: Config): Error | undefined {
   const { code, port } = error as { code?: unknown; port?: unknown };
   if (code !== "EADDRINUSE") return undefined;
-  const listeners = { UNDERSTUDY_HOOK_LISTEN: config.hookListen, UNDERSTUDY_DASHBOARD_LISTEN: config.dashboardListen, UNDERSTUDY_OPS_LISTEN: config.opsListen };
-  const [setting, at] = Object.entries(listeners).find(([, listen]) => listen.port === port) ?? [];
+  const listeners = {
+    UNDERSTUDY_HOOK_LISTEN: config.hookListen,
+    UNDERSTUDY_CREDENTIALS_LISTEN: config.credentialsListen,
+    UNDERSTUDY_DASHBOARD_LISTEN: config.dashboardListen,
+    UNDERSTUDY_OPS_LISTEN: config.opsListen,
+  };
+  const [setting, at] = Object.entries(listeners).find(([, listen]) => listen?.port === port) ?? [];
   return setting && at ? new Error(`port ${at.port} is taken: set ${setting}, for example to ${at.host}:0`, { cause: error }) : undefined;
 }

@@ -2,6 +2,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import pretty, { type PrettyStream } from "pino-pretty";
 import { startProducer } from "../../producers/main.ts";
+import { problemLine, whereClustersAre } from "../../shared/kube/clusters-open.ts";
 import type { Ledger } from "../../shared/ledger/ledger.ts";
 import type { Config } from "../../shared/run/config.ts";
 import type { Log } from "../../shared/run/log.ts";
@@ -78,7 +79,7 @@ function tell(dev: Dev, version: string): AsyncDisposable {
 }
 
 function introduction({ config, clusters, embedded, addresses, madeSecret }: Dev, version: string): string[] {
-  const source = config.managementKubeconfig === undefined ? "logins are the source" : `bindings come from ${config.managementKubeconfig}`;
+  const source = config.source === "logins" ? "logins are the source" : `bindings come from ${config.managementKubeconfig}`;
   const redis = embedded ? "an embedded Redis that forgets everything when this stops" : "the Redis of UNDERSTUDY_REDIS_URL";
   return [
     `understudy ${version} dev on real clusters (${clusters.join(", ") || "none yet"}) with ${redis}; ${source}`,
@@ -92,9 +93,9 @@ function introduction({ config, clusters, embedded, addresses, madeSecret }: Dev
 async function runOnce(options: DevOptions): Promise<void> {
   const began = performance.now();
   await using dev = await openDev({ ...options, environment: withAnyPort(options.environment) });
-  const problems = [...dev.unusable].map(([file, problem]) => `UNDERSTUDY_CLUSTERS_DIR: ${file}: ${problem}`);
+  const problems = [...dev.unusable].map(problemLine);
   if (problems.length > 0) throw new UsageError(problems.join("\n"));
-  if (dev.clusters.length === 0) throw new UsageError(`UNDERSTUDY_CLUSTERS_DIR: there is no kubeconfig in ${dev.config.clustersDir}`);
+  if (dev.clusters.length === 0) throw new UsageError(`there is no kubeconfig in ${whereClustersAre(dev.config)}`);
   const { summary, behind } = await whenSettled(dev.ledger, dev.clusters, { began, waitMs: SETTLE_MS_MAX });
   process.stdout.write(options.output === "json" ? `${JSON.stringify(summary, undefined, 2)}\n` : `${sentence(summary)}\n`);
   for (const { cluster, user, state, reason } of behind) process.stderr.write(`understudy: ${cluster}/${user} is ${state}${reason && `: ${reason}`}\n`);
@@ -104,11 +105,13 @@ async function runOnce(options: DevOptions): Promise<void> {
 /** Starts all parts. */
 async function openDev({ environment, version, output }: Start): Promise<Dev> {
   const { config: read, madeSecret, embedded } = devConfig(environment, output);
-  const { ids: clusters, problems: unusable } = await clustersOf(read);
+  const { ids: clusters, problems: unusable } = await clustersOf(read, version);
   await using started = new AsyncDisposableStack();
   const redisUrl = embedded ? started.use(await startRedis(redisLost)).url : read.redisUrl!;
   const config: Config = { ...read, redisUrl };
-  const opened = openLog(config.logLevel, { process: "dev" }, output === "text" ? forPeople() : undefined);
+  // The story on the terminal tells what an audit line would.
+  const forAuditors = output === "text" ? config.logLevel : undefined;
+  const opened = openLog(config.logLevel, { process: "dev" }, output === "text" ? forPeople() : undefined, forAuditors);
   // The first line that `dev` prints says that nothing is kept.
   const log: Log = embedded ? { ...opened, redisWarning: () => undefined } : opened;
   const { ledger } = started.use(await openStore(redisUrl, config.redisPrefix, 5_000, () => undefined));

@@ -1,37 +1,46 @@
 // What ledger and role remember of each other: the record's `applied` as objects and back, what a role tells a ledger that forgot, and whose the seen objects are. Pure.
 import type { KubernetesObject, V1ClusterRole, V1ObjectMeta } from "@kubernetes/client-node";
 import type { Applied } from "../ledger/record.ts";
-import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, USER_ANNOTATION } from "../names.ts";
+import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, NAMESPACE, PREFIX, USER_ANNOTATION } from "../names.ts";
 import { canonical } from "../subject.ts";
-import type { Wanted } from "./objects.ts";
-import { accountFor, bindingFor, loginEndsDiffer, loginEndsOf, roleFor, secretFor } from "./objects.ts";
+import type { TokenMode, Wanted } from "./objects.ts";
+import { accountFor, bindingFor, loginEndsDiffer, loginEndsOf, roleFor, roleRefIsOwn, secretFor } from "./objects.ts";
 import type { Kind, Seen } from "./plan.ts";
 import { ownerOf } from "./plan.ts";
 import type { Profile, Witness } from "./rules.ts";
-import { namesIn } from "./rules.ts";
+import { beyondRanchers, namesIn } from "./rules.ts";
 
-/** What `applied` describes, as objects. They are unchanged since, or the next write's precondition will say so. */
-export function rememberedObjects(applied: Applied, install: string): Seen {
-  const wanted: Wanted = {
+/** What was wanted when `applied` was noted. */
+export function wantedThen(applied: Applied, install: string): Wanted {
+  return {
     identity: applied.identity,
     loginEnds: applied.ends > 0 ? { at: 0, end: applied.ends } : undefined,
     profile: applied.profile as Profile,
     install,
+    tokenMode: applied.secret ? "secret" : "request",
   };
+}
+
+/** What may stand for an observation. Not where the account has to change too: of that only the uid is known, and a change needs its version. */
+export const remembersAll = (applied: Applied, tokenMode: TokenMode): boolean => (tokenMode === "secret") === (applied.secret !== undefined);
+
+/** What `applied` describes, as objects. They are unchanged since, or the next write's precondition will say so. */
+export function rememberedObjects(applied: Applied, install: string): Seen {
+  const wanted = wantedThen(applied, install);
   const named = <T extends { metadata?: V1ObjectMeta }>(object: T, meta: V1ObjectMeta): T => ({ ...object, metadata: { ...object.metadata, ...meta } });
   const role = named(roleFor(wanted), { ...applied.role });
-  const account = named(accountFor(wanted, role.metadata!, applied.secret.name), { uid: applied.accountUid });
+  const account = named(accountFor(wanted, role.metadata!, applied.secret?.name ?? ""), { uid: applied.accountUid });
   return {
     role,
     account,
     binding: named(bindingFor(wanted, role.metadata!), { uid: applied.bindingUid }),
-    secrets: [named(secretFor(wanted, account.metadata!, applied.secret.name), { uid: applied.secret.uid })],
+    secrets: applied.secret ? [named(secretFor(wanted, account.metadata!, applied.secret.name), { uid: applied.secret.uid })] : [],
   };
 }
 
 /** What a finished set-up leaves in the record. `witness`: what is still to be proved. */
 export function appliedFrom({ identity, profile, loginEnds }: Wanted, { role, account, binding, secrets }: Seen, witness?: Witness): Applied {
-  const { name, uid } = secrets[0]!.metadata!;
+  const secret = secrets[0]?.metadata;
   const seenEnd = loginEndsOf(role!);
   return {
     identity,
@@ -40,7 +49,7 @@ export function appliedFrom({ identity, profile, loginEnds }: Wanted, { role, ac
     role: { uid: role!.metadata!.uid!, resourceVersion: role!.metadata!.resourceVersion! },
     accountUid: account!.metadata!.uid!,
     bindingUid: binding!.metadata!.uid!,
-    secret: { name: name!, uid: uid! },
+    ...(secret ? { secret: { name: secret.name!, uid: secret.uid! } } : {}),
     ...(witness ? { witness } : {}),
   };
 }
@@ -53,13 +62,20 @@ export function memoryOf(role: V1ClusterRole | undefined, user: string, install:
   return { ends: loginEndsOf(role), values: { groups: of("groups"), principalid: of("userextras/principalid"), username: of("userextras/username") } };
 }
 
-/** The objects that are ours to change, and the first that stands in the way of a set-up. An object that lost its marks is known by its uid or its owner. */
+/** What is not ours under this subject's name. `why`: Rancher's, and what keeps it from being adopted. */
+export interface InTheWay {
+  readonly kind: Kind;
+  readonly holder: "rancher" | "foreign";
+  readonly why?: string;
+}
+
+/** The objects that are ours to change, and the first that stands in the way of a set-up. An object that lost its marks is known by its uid or its owner. `adopt`: Rancher's become ours. */
 export function ownOnly(
   seen: Seen,
   user: string,
-  install: string,
+  { install, adopt }: { readonly install: string; readonly adopt: boolean },
   applied: Applied | undefined,
-): { own: Seen; inTheWay: { kind: Kind; holder: "rancher" | "foreign" } | undefined } {
+): { own: Seen; inTheWay: InTheWay | undefined } {
   const holder = { ClusterRole: holderOf(seen.role, user, install, uidsOf(applied)), ServiceAccount: "nobody", ClusterRoleBinding: "nobody" } as Record<
     "ClusterRole" | "ServiceAccount" | "ClusterRoleBinding",
     ReturnType<typeof holderOf>
@@ -68,6 +84,10 @@ export function ownOnly(
   if (holder.ClusterRole === "ours" && seen.role?.metadata?.uid) known.add(seen.role.metadata.uid);
   holder.ServiceAccount = holderOf(seen.account, user, install, known);
   holder.ClusterRoleBinding = holderOf(seen.binding, user, install, known);
+  const why = adopt ? whyNotRanchers(seen, user) : undefined;
+  if (adopt && why === undefined) {
+    for (const kind of Object.keys(holder) as (keyof typeof holder)[]) if (holder[kind] === "rancher") holder[kind] = "ours";
+  }
   const other = (Object.keys(holder) as (keyof typeof holder)[]).find((kind) => holder[kind] === "rancher" || holder[kind] === "foreign");
   return {
     own: {
@@ -76,8 +96,19 @@ export function ownOnly(
       binding: holder.ClusterRoleBinding === "ours" ? seen.binding : undefined,
       secrets: holder.ServiceAccount === "ours" || holder.ServiceAccount === "nobody" ? seen.secrets : [],
     },
-    inTheWay: other && { kind: other, holder: holder[other] as "rancher" | "foreign" },
+    inTheWay: other && { kind: other, holder: holder[other] as "rancher" | "foreign", ...(why === undefined ? {} : { why }) },
   };
+}
+
+/** Why what stands there is no impersonator as Rancher makes it, or is wider; undefined = it may be adopted. */
+function whyNotRanchers({ role, account, binding }: Seen, user: string): string | undefined {
+  const name = `${PREFIX}${user}`;
+  if ([role, account, binding].some((object) => object && object.metadata?.name !== name)) return `Rancher's would be called ${name}`;
+  const [more] = role ? beyondRanchers(role, user) : [];
+  if (more !== undefined) return `its ClusterRole ${more}`;
+  if (binding && !roleRefIsOwn(binding)) return `its ClusterRoleBinding binds ${binding.roleRef.kind} ${binding.roleRef.name}`;
+  const other = binding?.subjects?.find((subject) => subject.kind !== "ServiceAccount" || subject.name !== name || subject.namespace !== NAMESPACE);
+  return other && `its ClusterRoleBinding binds ${other.kind} ${other.name} too`;
 }
 
 function uidsOf(applied: Applied | undefined): ReadonlySet<string> {

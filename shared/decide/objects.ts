@@ -20,12 +20,16 @@ import { rulesFor, sameRules } from "./rules.ts";
 const RBAC = "rbac.authorization.k8s.io";
 export const SECRET_TYPE = "kubernetes.io/service-account-token";
 
+/** `secret`: a token Secret, made with the account. `request`: none; whoever needs a token asks for a short-lived one. */
+export type TokenMode = "secret" | "request";
+
 /** What the objects are made from. */
 export interface Wanted {
   readonly identity: Identity;
   readonly loginEnds: LoginGrant | undefined;
   readonly profile: Profile;
   readonly install: string;
+  readonly tokenMode: TokenMode;
 }
 
 const labels = { [IMPERSONATOR_LABEL]: "true" };
@@ -46,7 +50,7 @@ export function roleFor(wanted: Wanted, sealedBy?: string): V1ClusterRole {
   };
 }
 
-/** The ServiceAccount: may do nothing by itself, is mounted nowhere, and names the one Secret that counts. */
+/** The ServiceAccount: may do nothing by itself, is mounted nowhere, and names the one Secret that counts, where there is to be one. */
 export function accountFor(wanted: Wanted, role: V1ObjectMeta, secretName: string): V1ServiceAccount {
   return {
     apiVersion: "v1",
@@ -56,7 +60,7 @@ export function accountFor(wanted: Wanted, role: V1ObjectMeta, secretName: strin
       name: nameOf(wanted.identity.user),
       namespace: NAMESPACE,
       labels,
-      annotations: { ...marks(wanted), [SECRET_REF_ANNOTATION]: `${NAMESPACE}/${secretName}` },
+      annotations: { ...marks(wanted), ...(wanted.tokenMode === "secret" ? { [SECRET_REF_ANNOTATION]: `${NAMESPACE}/${secretName}` } : {}) },
       ownerReferences: [owner(`${RBAC}/v1`, "ClusterRole", role)],
     },
   };
@@ -111,17 +115,21 @@ export function loginEndsDiffer(seenEnd: number, wanted: LoginGrant | undefined)
 
 type Difference = string | undefined;
 
+/** Whether a label may make its rules other roles' rules. */
+export const isAggregated = ({ metadata }: V1ClusterRole): boolean => Object.keys(metadata?.labels ?? {}).some((label) => label.startsWith(`${RBAC}/`));
+
 /** Anything by which the role would allow more or less than the identity, or be swept by somebody else. */
 export function roleDiffers(seen: V1ClusterRole, wanted: Wanted): Difference {
   if (seen.aggregationRule) return "an aggregationRule was added";
   if (!sameRules(seen.rules, rulesFor(wanted.identity, wanted.profile))) return "the rules are not the identity's";
-  if (Object.keys(seen.metadata?.labels ?? {}).some((label) => label.startsWith(`${RBAC}/`))) return "an aggregation label was added";
+  if (isAggregated(seen)) return "an aggregation label was added";
   if (loginEndsDiffer(loginEndsOf(seen), wanted.loginEnds)) return "the login grant has another end";
   return marksDiffer(seen.metadata, roleFor(wanted).metadata!, [LOGIN_ENDS_ANNOTATION]);
 }
 
 export function accountDiffers(seen: V1ServiceAccount, wanted: Wanted): Difference {
-  if (secretRefOf(seen) === undefined) return "it names no token Secret";
+  if (wanted.tokenMode === "secret" && secretRefOf(seen) === undefined) return "it names no token Secret";
+  if (wanted.tokenMode === "request" && seen.metadata?.annotations?.[SECRET_REF_ANNOTATION] !== undefined) return "it names a token Secret";
   if (seen.automountServiceAccountToken !== false) return "its token would be mounted";
   return marksDiffer(seen.metadata, accountFor(wanted, {}, "").metadata!, [SECRET_REF_ANNOTATION]);
 }

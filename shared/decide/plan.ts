@@ -1,6 +1,6 @@
 // Wanted × seen → the next step towards equality, with its reason in words. Pure. Asked again after every step, so that what was written is what is seen.
 import type { KubernetesObject, V1ClusterRole, V1ClusterRoleBinding, V1ObjectMeta, V1Secret, V1ServiceAccount } from "@kubernetes/client-node";
-import { secretNameOf } from "../names.ts";
+import { SECRET_REF_ANNOTATION, USER_ANNOTATION, secretNameOf } from "../names.ts";
 import type { Wanted } from "./objects.ts";
 import {
   SECRET_TYPE,
@@ -15,6 +15,7 @@ import {
   secretFor,
   secretRefOf,
 } from "./objects.ts";
+import { rulesFor, sameRules } from "./rules.ts";
 
 /** In the order of set-up. */
 export const KINDS = ["ClusterRole", "ServiceAccount", "Secret", "ClusterRoleBinding"] as const;
@@ -95,24 +96,34 @@ function roleStep(wanted: Wanted, { role }: Seen, pass: Pass): Step | undefined 
   const seal = pass.takeover && !pass.sealed;
   const differs = roleDiffers(role, wanted);
   if (!differs && !seal) return undefined;
-  const object = roleFor(wanted, pass.takeover ? pass.me : undefined);
+  const fresh = roleFor(wanted, pass.takeover ? pass.me : undefined);
+  // The same rules in another order stay in that order: whoever compares lists, as Rancher does, would write them back.
+  const object = sameRules(role.rules, rulesFor(wanted.identity, wanted.profile)) ? { ...fresh, rules: role.rules! } : fresh;
   return { do: "change", kind: "ClusterRole", object: versioned(object, role.metadata!), reason: differs ?? "it is sealed against a run that may still write" };
 }
 
 /** The account, and with it the name of its Secret. */
-function accountStep(wanted: Wanted, { role, account }: Seen, pass: Pass): Step | undefined {
+function accountStep(wanted: Wanted, { role, account, secrets }: Seen, pass: Pass): Step | undefined {
   const name = secretNameOf(wanted.identity.user, pass.nonce);
   const fresh = accountFor(wanted, role!.metadata!, name);
   if (!account) return { do: "create", kind: "ServiceAccount", object: fresh, reason: "it is missing" };
   const differs = accountDiffers(account, wanted);
   if (differs === undefined) return undefined;
-  const ref = secretRefOf(account);
+  const ref = secretRefOf(account) ?? adopted(account, secrets);
   const step = { do: "change", kind: "ServiceAccount", object: overlaid(account, fresh, ref ?? name), reason: differs } as const;
-  return ref === undefined ? { ...step, rotates: true } : step;
+  return ref === undefined && wanted.tokenMode === "secret" ? { ...step, rotates: true } : step;
 }
 
-/** Exactly one token Secret: the one that the account names. */
+/** The one Secret of an account that was never ours: Rancher before 2.11 did not write down which. */
+function adopted({ metadata }: V1ServiceAccount, secrets: readonly V1Secret[]): string | undefined {
+  const [secret] = secrets;
+  const never = metadata?.annotations?.[USER_ANNOTATION] === undefined;
+  return never && secrets.length === 1 && secret!.metadata!.name!.startsWith(`${metadata?.name}-token-`) ? secret!.metadata!.name : undefined;
+}
+
+/** Exactly one token Secret, the one that the account names; none where tokens are requested. */
 function secretStep(wanted: Wanted, { role, account, secrets }: Seen, pass: Pass): Step | undefined {
+  if (wanted.tokenMode === "request") return secrets[0] && remove("Secret", secrets[0].metadata!, "tokens are requested, and none is kept");
   const ref = secretRefOf(account!)!;
   const named = secrets.find((secret) => secret.metadata!.name === ref);
   if (!named) {
@@ -173,6 +184,7 @@ function overlaid(seen: V1ServiceAccount, fresh: V1ServiceAccount, secretName: s
     labels: { ...seen.metadata!.labels, ...fresh.metadata!.labels },
     annotations: { ...seen.metadata!.annotations, ...fresh.metadata!.annotations },
   };
-  metadata.annotations["rancher.io/service-account.secret-ref"] = `${fresh.metadata!.namespace}/${secretName}`;
+  if (fresh.metadata!.annotations![SECRET_REF_ANNOTATION] === undefined) delete metadata.annotations[SECRET_REF_ANNOTATION];
+  else metadata.annotations[SECRET_REF_ANNOTATION] = `${fresh.metadata!.namespace}/${secretName}`;
   return versioned({ ...seen, ...fresh, metadata }, seen.metadata!);
 }

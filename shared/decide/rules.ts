@@ -1,5 +1,5 @@
 // Identity → policy rules that allow exactly it. Pure. A rule without resourceNames allows every name, so one is unwritable by type and checked again on the bytes.
-import type { V1PolicyRule } from "@kubernetes/client-node";
+import type { V1ClusterRole, V1PolicyRule } from "@kubernetes/client-node";
 import type { Identity } from "../subject.ts";
 import { EXTRA_KEYS } from "../subject.ts";
 
@@ -97,6 +97,50 @@ export function namesIn(rules: readonly V1PolicyRule[] | undefined): Name[] {
   });
 }
 const IMPERSONABLE: ReadonlySet<string> = new Set(["users", "groups", ...EXTRA_KEYS.map((key) => `userextras/${key}`)]);
+
+/** What a role allows besides an identity's rules, as text: names, and whatever else its rules are made of. */
+export function beyond(seen: readonly V1PolicyRule[] | undefined, wanted: readonly Rule[]): string[] {
+  const allowed = new Set(wanted.flatMap(keysOf));
+  return [...new Set((seen ?? []).flatMap(keysOf))].filter((key) => !allowed.has(key));
+}
+
+/** In words, why a role is not one that Rancher would make for the user: what it allows besides, or lacks. */
+export function beyondRanchers({ rules = [], aggregationRule }: V1ClusterRole, user: string): string[] {
+  const keys = rules.flatMap(keysOf);
+  const self = JSON.stringify(["impersonate", "", "users", user]);
+  const named = new Set(["impersonate||groups", ...EXTRA_KEYS.map((key) => `impersonate|authentication.k8s.io|userextras/${key}`)]);
+  const isRanchers = (key: string): boolean => {
+    const [verb, group, resource, name] = JSON.parse(key) as (string | null)[];
+    const open = verb === "impersonate" && group === "authentication.k8s.io" && OPEN_RESOURCES.some((one) => one === resource);
+    return key === self || open || (typeof name === "string" && named.has([verb, group, resource].join("|")));
+  };
+  return [
+    ...(aggregationRule ? ["has an aggregationRule"] : []),
+    ...keys.filter((key) => !isRanchers(key)).map((key) => `allows ${(JSON.parse(key) as (string | null)[]).map((part) => part ?? "any name").join(" ")}`),
+    ...(keys.includes(self) ? [] : [`does not allow the user ${user}`]),
+  ];
+}
+
+/** The names that came and went between two roles, as `groups github_org://1`. */
+export function namesBetween(before: readonly V1PolicyRule[] | undefined, after: readonly V1PolicyRule[] | undefined): { added: string[]; removed: string[] } {
+  const texts = (rules: readonly V1PolicyRule[] | undefined): Set<string> => new Set(namesIn(rules).map(({ resource, name }) => `${resource} ${name}`));
+  const [old, now] = [texts(before), texts(after)];
+  return { added: [...now].filter((name) => !old.has(name)), removed: [...old].filter((name) => !now.has(name)) };
+}
+
+/** The headers to be a user with these names: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation */
+export function headersFor(user: string, names: readonly Name[]): [string, string][] {
+  const headers: [string, string][] = [["Impersonate-User", user]];
+  for (const { resource, name } of names) {
+    if (resource === "groups") headers.push(["Impersonate-Group", name]);
+    if (resource.startsWith("userextras/")) headers.push([`Impersonate-Extra-${resource.slice("userextras/".length)}`, name]);
+  }
+  return headers;
+}
+
+/** Exactly what a role of this identity allows by name, no less: whoever sends these is never refused for a name. */
+export const allowedHeaders = (identity: Identity, profile: Profile): [string, string][] =>
+  headersFor(identity.user, namesIn(rulesFor(identity, profile) as unknown as V1PolicyRule[]));
 
 /** What proves that an API server has seen a change of role: one request as the user with these names, and whether it is to be allowed. */
 export interface Witness {

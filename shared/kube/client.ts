@@ -37,6 +37,8 @@ type Headers = Record<string, string | string[]>;
 export class ClusterClient {
   readonly cluster: string;
   readonly server: string;
+  /** PEM of the CA that the kubeconfig names. */
+  readonly ca: string | undefined;
   readonly #access: Access;
   readonly #userAgent: string;
   readonly #calls: Dispatcher;
@@ -47,6 +49,7 @@ export class ClusterClient {
   constructor(cluster: string, access: Access, userAgent: string) {
     this.cluster = cluster;
     this.server = access.server;
+    this.ca = access.tls.ca;
     this.#access = access;
     this.#userAgent = userAgent;
     const pool = (options: Agent.Options): Dispatcher => {
@@ -78,6 +81,13 @@ export class ClusterClient {
       token = (page.metadata as { continue?: string } | undefined)?.continue;
       if (!token) return { items, resourceVersion: page.metadata?.resourceVersion ?? "" };
     }
+  }
+
+  /** The version that a list would have now, without the list: where a watch can begin. */
+  async position(path: string, query: CallOptions["query"] = {}, accept?: string, signal?: AbortSignal): Promise<string> {
+    const options = { query: { ...query, limit: 1 }, ...(accept ? { accept } : {}), ...(signal ? { signal } : {}) };
+    const { metadata } = await this.call<KubernetesListObject<KubernetesObject>>("GET", path, options);
+    return metadata?.resourceVersion ?? "";
   }
 
   /**

@@ -11,7 +11,9 @@ export interface Stream<T extends KubernetesObject> {
   /** `Accept` of list and watch, where only metadata is wanted. */
   readonly accept?: { readonly list: string; readonly watch: string };
   /** A whole, consistent list: everything that it lacks is gone. */
-  onList(list: List<T>): Promise<void>;
+  onList?(list: List<T>): Promise<void>;
+  /** Instead of a list: whatever happened before this moment was not heard. */
+  onGap?(): Promise<void>;
   onEvent(type: Exclude<WatchEvent["type"], "BOOKMARK">, object: T): Promise<void>;
   /** Something was heard: an event, a bookmark, a list. */
   onAlive?(): void;
@@ -31,10 +33,8 @@ export async function follow<T extends KubernetesObject>(client: ClusterClient, 
   while (!signal.aborted) {
     try {
       if (version === undefined) {
-        const list = await client.list<T>(stream.path, stream.query, stream.accept?.list, signal);
-        await stream.onList(list);
+        version = await begin(client, stream, signal);
         stream.onAlive?.();
-        version = list.resourceVersion;
         failures = 0;
       }
       const opened = performance.now();
@@ -57,6 +57,18 @@ export async function follow<T extends KubernetesObject>(client: ClusterClient, 
       await pause(waitMs, signal);
     }
   }
+}
+
+/** Lists, or finds out where to watch from, and tells. Returns the version that the watch goes on from. */
+async function begin<T extends KubernetesObject>(client: ClusterClient, stream: Stream<T>, signal: AbortSignal): Promise<string> {
+  if (!stream.onList) {
+    const version = await client.position(stream.path, stream.query, stream.accept?.list, signal);
+    await stream.onGap?.();
+    return version;
+  }
+  const list = await client.list<T>(stream.path, stream.query, stream.accept?.list, signal);
+  await stream.onList(list);
+  return list.resourceVersion;
 }
 
 /** What the server asked for, else twice as long each time, with jitter: a restarted API server must not meet everybody at once. */

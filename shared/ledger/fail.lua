@@ -1,10 +1,12 @@
 -- S6 fail: gives the lock back without a result.
--- KEYS record, due. ARGV subject, me, stamp, mode fail|terminal|release, wait ms (release; of fail the longest, 0 = ten minutes), reason, 1 if a write's answer is unknown, jitter in [0,1), 1 if something was written.
+-- KEYS record, due, revocations. ARGV subject, me, stamp, mode fail|terminal|release, wait ms (release; of fail the longest, 0 = ten minutes), reason, 1 if a write's answer is unknown, jitter in [0,1), 1 if something was written, what it revoked (removed|narrowed|''), the version of what another manager had written or ''.
 -- Returns ms until the next try; 0 for a run that is no longer the owner.
 local rec, due, subject, mode = KEYS[1], KEYS[2], ARGV[1], ARGV[4]
 if (redis.call('HGET', rec, 'owner') or '') ~= ARGV[2] then return 0 end
 local now = now_ms()
 local fields = {owner = '', ['until'] = ''}
+if ARGV[10] ~= '' then revoke(KEYS[3], subject, num(rec, 'gen'), ARGV[10]) end
+if ARGV[11] ~= '' then note_rival(rec, ARGV[11], now) end
 -- A write whose answer is unknown may still land: whoever comes next seals.
 if ARGV[7] == '1' then fields.taken = '1' end
 -- What was written is not yet proved, and what is remembered is older: the next run looks, and proves.

@@ -7,7 +7,8 @@ import type { Cause, QueueName } from "../jobs.ts";
 import { LOOKING_CAUSES, jobFor } from "../jobs.ts";
 import type { Subject } from "../subject.ts";
 import { subjectKey, subjectOf } from "../subject.ts";
-import type { Applied, Read, Settlement, SubjectRecord, Taken, UserRecord, Verdict } from "./record.ts";
+import { Notes } from "./notes.ts";
+import type { Applied, Done, Read, Settlement, SubjectRecord, Taken, UserRecord, Verdict } from "./record.ts";
 import { fieldsOf, readFrom, recordOf, takenFrom, userRecordOf } from "./record.ts";
 import type { ScriptName } from "./scripts.ts";
 import { runScript } from "./scripts.ts";
@@ -23,26 +24,19 @@ export interface Waker {
 export const LOCK_MS = 15_000;
 
 /** One shard. Every method is one script or one command: nothing here is atomic over two of them. */
-export class Ledger {
-  readonly redis: Redis;
-  readonly tag: string;
+export class Ledger extends Notes {
   readonly #queues: Readonly<Record<QueueName, Waker>>;
 
-  /** `tag`: the hash tag of the shard, e.g. `{understudy:0}`; everything of a subject lies under it. */
   constructor(redis: Redis, tag: string, queues: Readonly<Record<QueueName, Waker>>) {
-    this.redis = redis;
-    this.tag = tag;
+    super(redis, tag);
     this.#queues = queues;
   }
 
-  #key(...parts: string[]): string {
-    return [this.tag, ...parts].join(":");
-  }
   #run(name: ScriptName, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
     return runScript(this.redis, name, keys, args);
   }
   #rec(subject: Subject): string {
-    return this.#key("rec", subjectKey(subject));
+    return this.key("rec", subjectKey(subject));
   }
 
   /** S1, then the job: the fact is stored before anything is woken. @throws when Redis does not answer; the fact may then be stored without its job, which the sweep repairs. */
@@ -59,10 +53,10 @@ export class Ledger {
       subject: subjectKey(subject),
       cluster: subject.cluster,
       stamp: randomBytes(8).toString("hex"),
-      looks: LOOKING_CAUSES.has(cause),
+      looks: LOOKING_CAUSES.has(cause) || told.look === true,
       orphan: cause === "orphan",
     };
-    const keys = [this.#rec(subject), this.#key("due"), this.#key("subjects", subject.cluster), this.#key("clusters"), this.#key("rv")];
+    const keys = [this.#rec(subject), this.key("due"), this.key("subjects", subject.cluster), this.key("clusters"), this.key("rv")];
     const answer = (await this.#run("submit", keys, [JSON.stringify(body)])) as [number | string, number, number];
     if (answer[0] === "version") return { gen: 0, delayMs: -1, loginStored: false };
     return { gen: Number(answer[0]), delayMs: answer[1], loginStored: answer[2] === 1 };
@@ -76,13 +70,13 @@ export class Ledger {
 
   /** S2. `me`: random per run, 128 bits. */
   async take(subject: Subject, me: string): Promise<Taken> {
-    return takenFrom((await this.#run("take", [this.#rec(subject), this.#key("due"), this.#key("era")], [me, LOCK_MS, subjectKey(subject)])) as unknown[]);
+    return takenFrom((await this.#run("take", [this.#rec(subject), this.key("due"), this.key("era")], [me, LOCK_MS, subjectKey(subject)])) as unknown[]);
   }
 
   /** S3, after the cluster was observed. `seen`: what the role there remembers, or undefined where there is none of ours. */
   async read(subject: Subject, me: string, seen: { readonly ends: number; readonly values: object } | undefined): Promise<Read | "lost"> {
     const args = [me, LOCK_MS, seen?.ends ?? 0, seen ? JSON.stringify(seen.values) : ""];
-    const [answer, ...rest] = (await this.#run("read", [this.#rec(subject), this.#key("era")], args)) as [string, ...unknown[]];
+    const [answer, ...rest] = (await this.#run("read", [this.#rec(subject), this.key("era")], args)) as [string, ...unknown[]];
     if (answer === "lost") return "lost";
     return readFrom(rest);
   }
@@ -94,15 +88,18 @@ export class Ledger {
 
   /** S5. */
   async settle(subject: Subject, me: string, { gen, stamp }: SubjectRecord, settlement: Settlement): Promise<Verdict> {
-    const { result, reason, applied, next } = settlement;
-    const body = JSON.stringify({ result, reason, applied: applied ? JSON.stringify(applied) : "", ends: applied?.ends ?? 0, next });
-    return (await this.#run("settle", [this.#rec(subject), this.#key("due"), this.#key("era")], [subjectKey(subject), me, gen, stamp, body])) as Verdict;
+    const { applied } = settlement;
+    const body = JSON.stringify({ ...settlement, applied: applied ? JSON.stringify(applied) : "", ends: applied?.ends ?? 0 });
+    return (await this.#run("settle", this.#settling(subject), [subjectKey(subject), me, gen, stamp, body])) as Verdict;
   }
 
   /** S5b. */
-  async park(subject: Subject, me: string, { gen, stamp }: SubjectRecord, reason: string, applied: Applied): Promise<Verdict> {
-    const body = JSON.stringify({ reason, applied: JSON.stringify(applied), ends: applied.ends });
-    return (await this.#run("park", [this.#rec(subject), this.#key("due"), this.#key("era")], [subjectKey(subject), me, gen, stamp, body])) as Verdict;
+  async park(subject: Subject, me: string, { gen, stamp }: SubjectRecord, reason: string, applied: Applied, done: Done = {}): Promise<Verdict> {
+    const body = JSON.stringify({ ...done, reason, applied: JSON.stringify(applied), ends: applied.ends });
+    return (await this.#run("park", this.#settling(subject), [subjectKey(subject), me, gen, stamp, body])) as Verdict;
+  }
+  #settling(subject: Subject): string[] {
+    return [this.#rec(subject), this.key("due"), this.key("era"), this.key("revocations")];
   }
 
   /** S6. `unknown`: a write was sent whose answer never came; `wrote`: something was written and is not yet proved. Returns ms until the next try. */
@@ -110,10 +107,11 @@ export class Ledger {
     subject: Subject,
     me: string,
     stamp: string,
-    how: { mode: "fail" | "terminal" | "release"; waitMs?: number; reason: string; unknown: boolean; wrote?: boolean },
+    how: Done & { mode: "fail" | "terminal" | "release"; waitMs?: number; reason: string; unknown: boolean; wrote?: boolean },
   ): Promise<number> {
-    const args = [subjectKey(subject), me, stamp, how.mode, Math.ceil(how.waitMs ?? 0), how.reason, how.unknown ? 1 : 0, Math.random(), how.wrote ? 1 : 0];
-    return Number(await this.#run("fail", [this.#rec(subject), this.#key("due")], args));
+    const wait = [how.mode, Math.ceil(how.waitMs ?? 0), how.reason];
+    const did = [how.unknown ? 1 : 0, Math.random(), how.wrote ? 1 : 0, how.revokes ?? "", how.rival ?? ""];
+    return Number(await this.#run("fail", [this.#rec(subject), this.key("due"), this.key("revocations")], [subjectKey(subject), me, stamp, ...wait, ...did]));
   }
 
   /** How long until the subject may be tried again (ms, 0 = now), on the clock of Redis. */
@@ -133,12 +131,17 @@ export class Ledger {
 
   /** A subject whose cluster is not configured here: says so, and waits for the cluster to appear. */
   async shelve(subject: Subject, reason: string): Promise<void> {
-    await this.#run("shelve", [this.#rec(subject), this.#key("due")], [subjectKey(subject), reason]);
+    await this.#run("shelve", [this.#rec(subject), this.key("due")], [subjectKey(subject), reason]);
+  }
+
+  /** What a resync found bound to the impersonator's account besides its own binding; empty = nothing. */
+  async noteAlien(subject: Subject, alien: string): Promise<void> {
+    await this.#run("alien", [this.#rec(subject)], [alien]);
   }
 
   /** S7. */
   async sweep(limit: number): Promise<{ subject: Subject; delayMs: number; loginEnded: boolean }[]> {
-    const flat = (await this.#run("sweep", [this.#key("due")], [this.#key("rec", ""), limit])) as (string | number)[];
+    const flat = (await this.#run("sweep", [this.key("due")], [this.key("rec", ""), limit])) as (string | number)[];
     const found = [];
     for (let i = 0; i < flat.length; i += 3) found.push({ subject: subjectOf(String(flat[i])), delayMs: Number(flat[i + 1]), loginEnded: flat[i + 2] === 1 });
     return found;
@@ -158,33 +161,33 @@ export class Ledger {
   /** S9. The nonce of the import that begins. */
   async importBegin(): Promise<string> {
     const nonce = randomBytes(16).toString("hex");
-    await this.#run("import", [this.#key("import", nonce), this.#key("era")], ["begin"]);
+    await this.#run("import", [this.key("import", nonce), this.key("era")], ["begin"]);
     return nonce;
   }
   async importEnd(nonce: string): Promise<"ok" | "again"> {
-    return (await this.#run("import", [this.#key("import", nonce), this.#key("era")], ["end"])) as "ok" | "again";
+    return (await this.#run("import", [this.key("import", nonce), this.key("era")], ["end"])) as "ok" | "again";
   }
   /** Whether the import mark fits the Redis that answers, and that Redis' run_id. */
   async mark(): Promise<{ complete: boolean; run: string }> {
-    const [era, info] = await Promise.all([this.redis.get(this.#key("era")), this.redis.info("server")]);
+    const [era, info] = await Promise.all([this.redis.get(this.key("era")), this.redis.info("server")]);
     const run = /run_id:(\w+)/.exec(info)?.[1] ?? "";
     return { complete: era === run, run };
   }
   /** The highest resourceVersion ever told; a consistent list below it comes from a restored management cluster. */
   async versionFloor(): Promise<number> {
-    return Number((await this.redis.get(this.#key("rv"))) ?? 0);
+    return Number((await this.redis.get(this.key("rv"))) ?? 0);
   }
   /** After a restored management cluster was taken whole. */
   async lowerVersionFloor(rv: string): Promise<void> {
-    await this.redis.set(this.#key("rv"), rv);
+    await this.redis.set(this.key("rv"), rv);
   }
 
   /** Merges what is said of a user, and returns all that is known. */
   async learn(user: string, said: Learned): Promise<UserRecord> {
-    return userRecordOf(fieldsOf((await this.#run("learn", [this.#key("user", user)], [JSON.stringify(packLearned(said))])) as unknown[]));
+    return userRecordOf(fieldsOf((await this.#run("learn", [this.key("user", user)], [JSON.stringify(packLearned(said))])) as unknown[]));
   }
   async userRecord(user: string): Promise<UserRecord> {
-    return userRecordOf(new Map(Object.entries(await this.redis.hgetall(this.#key("user", user)))));
+    return userRecordOf(new Map(Object.entries(await this.redis.hgetall(this.key("user", user)))));
   }
 
   /** A look without the lock: for status and for answers, never to decide by. */
@@ -194,11 +197,11 @@ export class Ledger {
   }
   /** Every cluster that has ever had a subject. */
   async clusters(): Promise<string[]> {
-    return (await this.redis.smembers(this.#key("clusters"))).sort();
+    return (await this.redis.smembers(this.key("clusters"))).sort();
   }
   /** The users of a cluster with their records, in pages; a subject whose record has expired is forgotten on the way. */
   async *subjects(cluster: string): AsyncGenerator<{ subject: Subject; record: SubjectRecord }> {
-    const index = this.#key("subjects", cluster);
+    const index = this.key("subjects", cluster);
     let cursor = "0";
     const told = new Set<string>(); // SSCAN may repeat
     do {
@@ -211,35 +214,5 @@ export class Ledger {
         else await this.redis.srem(index, subjectKey(subject));
       }
     } while (cursor !== "0");
-  }
-
-  /** A webhook id: `new` until its login is known to be stored, then `same` for the same body; `other` for another body at any time. */
-  async replay(webhookId: string, bodyHash: string): Promise<"new" | "same" | "other"> {
-    const key = this.#key("hook", webhookId);
-    if ((await this.redis.set(key, `begun ${bodyHash}`, "PX", 600_000, "NX")) === "OK") return "new";
-    const known = (await this.redis.get(key)) ?? `begun ${bodyHash}`;
-    // Begun and not ended: stored in part or not at all, or being stored; to do it twice is harmless, to leave it out is not.
-    return known.endsWith(` ${bodyHash}`) ? (known.startsWith("begun ") ? "new" : "same") : "other";
-  }
-  async endReplay(webhookId: string, bodyHash: string): Promise<void> {
-    await this.redis.set(this.#key("hook", webhookId), `stored ${bodyHash}`, "PX", 600_000);
-  }
-  async forgetReplay(webhookId: string): Promise<void> {
-    await this.redis.del(this.#key("hook", webhookId));
-  }
-
-  /** Facts about a cluster: gate, resync times. */
-  async clusterFields(cluster: string): Promise<Record<string, string>> {
-    return this.redis.hgetall(this.#key("cluster", cluster));
-  }
-  async noteCluster(cluster: string, fields: Readonly<Record<string, string | number>>): Promise<void> {
-    await this.redis.hset(this.#key("cluster", cluster), fields);
-  }
-  /** Whether this process may resync the cluster now: one at a time, for `ttlMs` at most. */
-  async claimResync(cluster: string, me: string, ttlMs: number): Promise<boolean> {
-    return (await this.redis.set(this.#key("resync", cluster), me, "PX", ttlMs, "NX")) === "OK";
-  }
-  async endResync(cluster: string, me: string): Promise<void> {
-    if ((await this.redis.get(this.#key("resync", cluster))) === me) await this.redis.del(this.#key("resync", cluster));
   }
 }

@@ -21,6 +21,20 @@ local function foreign_version(key)
   local v = redis.call('HGET', key, 'v')
   return v and v ~= VERSION
 end
+-- Tells proxies that somebody may do less than before, so that they can cut what is open. Bounded: whoever has missed more than that is told to cut everything.
+local function revoke(stream, subject, gen, kind)
+  local cluster, user = string.match(subject, '^([^/]+)/(.*)$')
+  redis.call('XADD', stream, 'MAXLEN', '~', '10000', '*', 'cluster', cluster, 'user', user, 'generation', gen, 'kind', kind)
+end
+-- Another manager wrote over our objects: when it did in the last ten minutes.
+local function note_rival(key, version, now)
+  local times = {int(now) .. '/' .. version}
+  for at, seen in string.gmatch(redis.call('HGET', key, 'rivals') or '', '(%d+)/(%S+)') do
+    if seen == version then return end -- the same write, met by a run that did not get to its end
+    if tonumber(at) > now - 600000 then times[#times + 1] = at .. '/' .. seen end
+  end
+  redis.call('HSET', key, 'rivals', table.concat(times, ' '))
+end
 -- A minute after its removal a login grant is gone for good, and with it why the user was entitled: only a new login brings them back.
 local function forget_dropped_login(key, now)
   local drop = num(key, 'loginDrop')

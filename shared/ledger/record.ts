@@ -12,9 +12,16 @@ export interface Applied {
   readonly role: { readonly uid: string; readonly resourceVersion: string };
   readonly accountUid: string;
   readonly bindingUid: string;
-  readonly secret: { readonly name: string; readonly uid: string };
+  /** Missing where tokens are requested instead of kept in a Secret. */
+  readonly secret?: { readonly name: string; readonly uid: string };
   /** The last change of the role, while it is still to be proved. */
   readonly witness?: Witness;
+}
+
+/** Another manager wrote over an object of ours, which then had this version. */
+export interface Rival {
+  readonly at: number;
+  readonly resourceVersion: string;
 }
 
 /** See the scripts for who writes what. Times in ms of redis TIME. */
@@ -30,6 +37,11 @@ export interface SubjectRecord {
   readonly applied: Applied | undefined;
   readonly conf: string;
   readonly look: boolean;
+  /** Names of Secrets that were seen to be the account's, and that no label leads to. */
+  readonly strays: readonly string[];
+  readonly rivals: readonly Rival[];
+  /** Others' bindings that name the impersonator's account, as the last resync found them. */
+  readonly alien: string;
   readonly result: string;
   readonly reason: string;
   readonly written: string;
@@ -81,6 +93,9 @@ export function recordOf(fields: ReadonlyMap<string, string>): SubjectRecord {
     applied: json("applied") as Applied | undefined,
     conf: text("conf"),
     look: fields.has("look"),
+    strays: (json("strays") ?? []) as string[],
+    rivals: rivalsOf(text("rivals")),
+    alien: text("alien"),
     result: text("result"),
     reason: text("reason"),
     written: text("written"),
@@ -94,6 +109,12 @@ export function recordOf(fields: ReadonlyMap<string, string>): SubjectRecord {
   };
 }
 
+/** `<ms>/<resourceVersion> …` */
+function rivalsOf(text: string): Rival[] {
+  const parts = text.split(" ").filter((part) => part !== "");
+  return parts.map((part) => ({ at: Number(part.slice(0, part.indexOf("/"))), resourceVersion: part.slice(part.indexOf("/") + 1) }));
+}
+
 /** What `decide` may know. */
 export function knowledgeOf(user: string, record: SubjectRecord, now: number): Knowledge {
   const { grants, candidates, login, facts, restored } = record;
@@ -105,6 +126,8 @@ export interface UserRecord {
   readonly n: string;
   readonly facts: Facts;
   readonly clusters: readonly string[];
+  /** A UserAttribute has spoken, and not yet gone. */
+  readonly attributed: boolean;
   /** Values with their times, for a merge in memory: `<key>:<provider>` → ms. */
   readonly times: ReadonlyMap<string, number>;
 }
@@ -128,13 +151,19 @@ export function userRecordOf(fields: ReadonlyMap<string, string>): UserRecord {
     n: fields.get("n") ?? "0",
     facts: { user: user ? (JSON.parse(user.slice(user.indexOf(" ") + 1)) as UserObject | null) : null, providers: sorted },
     clusters,
+    attributed: [...fields.keys()].some((field) => field.startsWith("ua:")),
     times,
   };
 }
 
 export type Verdict = "ok" | "newer" | "lost";
+/** What a run did besides its result. `revokes`: somebody may do less than before. `rival`: the version of an object of ours that another manager had written. */
+export interface Done {
+  readonly revokes?: "removed" | "narrowed" | undefined;
+  readonly rival?: string | undefined;
+}
 /** What a run found, for settle.lua. `next` (ms, 0 = never): when the decision changes by itself. */
-export interface Settlement {
+export interface Settlement extends Done {
   readonly result: "ready" | "waiting" | "removed";
   readonly reason: string;
   readonly applied: Applied | undefined;

@@ -28,9 +28,10 @@ export function statusOf(subject: Subject, record: SubjectRecord, run: string): 
 
 /** What was settled counts only on the Redis that confirmed it. */
 function stateOf(record: SubjectRecord, settled: boolean): { state: State; reason: string } {
-  const { result, reason } = record;
+  const { result } = record;
+  const reason = [record.reason, record.alien && `tampering: bound by ${record.alien} too`].filter(Boolean).join("; ");
   if (result === "failed") return { state: "failed", reason };
-  if (result === "waiting" && (settled || reason === CLUSTER_MISSING)) return { state: "waiting", reason };
+  if (result === "waiting" && (settled || record.reason === CLUSTER_MISSING)) return { state: "waiting", reason };
   if (settled && (result === "ready" || result === "removed")) return { state: result, reason };
   if (record.grants.length === 0 && record.gen === 0) return { state: "removed", reason };
   if (result === "retrying") return { state: "pending", reason: `tried ${record.fails} times, next at ${new Date(record.retryAt).toISOString()}: ${reason}` };

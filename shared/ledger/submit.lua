@@ -1,6 +1,6 @@
 -- S1 submit: merges facts into a subject's record; raises the generation only if something changed.
 -- KEYS record, due, subjects of the cluster, clusters, highest resourceVersion.
--- ARGV one JSON: {subject, cluster, stamp, looks, orphan, whole, dropRestored, grants: [[id, rv, json]], candidates: [[id, rv, json]], login: {at, end}, endLogin: at, unread: ms to remember it | false, copy: {n, json, spoke}}
+-- ARGV one JSON: {subject, cluster, stamp, looks, orphan, whole, dropRestored, grants: [[id, rv, json]], candidates: [[id, rv, json]], login: {at, end}, endLogin: at, unread: ms to remember it | false, copy: {n, json, spoke}, strays: [Secret name], again}
 --   (json '' = gone; whole = a consistent list of a restored management cluster: its lower versions count)
 -- Returns {gen, delay ms or -1 = nothing changed and no job, 1 if a login grant was stored} or {'version'}.
 local rec, due = KEYS[1], KEYS[2]
@@ -65,6 +65,17 @@ if a.dropRestored then
   if (tonumber(string.match(redis.call('HGET', rec, 'restored') or '', '^(%d+)')) or 0) > now then changed = true end
   if exists or a.unread then redis.call('HSET', rec, 'restored', '0 {}') end
 end
+
+-- Secrets of the account that no label leads to: the run looks at them by name.
+if exists and a.strays then
+  local names, known = {}, {}
+  local function keep(name) if not known[name] and #names < 50 then known[name] = true; names[#names + 1] = name end end
+  for _, name in ipairs(cjson.decode(redis.call('HGET', rec, 'strays') or '[]')) do keep(name) end
+  for _, name in ipairs(a.strays) do keep(name) end
+  redis.call('HSET', rec, 'strays', cjson.encode(names))
+end
+-- A person asked: a subject that was stopped because of another manager may write again.
+if a.again and exists then redis.call('HDEL', rec, 'rivals') end
 
 if not changed then
   if not exists then -- nothing but ends of bindings

@@ -21,6 +21,12 @@ export interface Submission {
   readonly whole?: boolean;
   /** A provider was dropped: what the role remembers may be its. */
   readonly dropRestored?: boolean;
+  /** Somebody may have changed objects that nobody told of: the run looks at the cluster. */
+  readonly look?: boolean;
+  /** Names of Secrets of the account that no label leads to. */
+  readonly strays?: readonly string[];
+  /** A person asked: a subject that was stopped because of another manager may write again. */
+  readonly again?: boolean;
 }
 /** `delayMs` -1: nothing changed, no job. */
 export interface Submitted {
@@ -45,7 +51,18 @@ export interface Learned {
 }
 
 /** As submit.lua reads it: `json` '' = gone. */
-export function packSubmission({ grants = [], candidates = [], login, endLogin, unreadMs, copy, whole = false, dropRestored = false }: Submission) {
+export function packSubmission({
+  grants = [],
+  candidates = [],
+  login,
+  endLogin,
+  unreadMs,
+  copy,
+  whole = false,
+  dropRestored = false,
+  strays = [],
+  again = false,
+}: Submission) {
   const pack = (list: readonly Told<object>[]) => list.map(({ id, rv, live }) => [id, rv, live ? JSON.stringify(live) : ""]);
   return {
     whole,
@@ -55,6 +72,8 @@ export function packSubmission({ grants = [], candidates = [], login, endLogin, 
     login,
     endLogin,
     unread: unreadMs ?? false,
+    strays: strays.length > 0 ? strays : undefined,
+    again,
     copy: copy && { n: copy.n, json: JSON.stringify(copy.facts), spoke: Object.keys(copy.facts.providers).length > 0 },
   };
 }

@@ -22,6 +22,8 @@ const EVERY_RIGHT = [
   ...KEEP.map((verb) => `${verb} clusterrolebindings.${RBAC}`),
   ...KEEP.map((verb) => `${verb} serviceaccounts in ${NAMESPACE}`),
   ...KEEP.map((verb) => `${verb} secrets in ${NAMESPACE}`),
+  `list rolebindings.${RBAC}`,
+  ...["list", "watch"].map((verb) => `${verb} namespaces named ${NAMESPACE}`),
 ];
 const SOURCES = ["clusterroletemplatebindings", "projectroletemplatebindings", "globalrolebindings", "users", "userattributes"];
 
@@ -102,7 +104,9 @@ const nobody = await accountWith("nobody", []);
 test("a namespace that is missing is told apart: one that the account may not make, may make, or cannot see", async () => {
   const rights: Rule[] = [
     { apiGroups: [RBAC], resources: ["clusterroles", "clusterrolebindings"], verbs: [...KEEP, "escalate", "bind"] },
+    { apiGroups: [RBAC], resources: ["rolebindings"], verbs: ["list"] },
     { apiGroups: [""], resources: ["serviceaccounts", "secrets"], verbs: KEEP },
+    { apiGroups: [""], resources: ["namespaces"], verbs: ["list", "watch"] },
   ];
   const seeing = await accountWith("seeing", [...rights, { apiGroups: [""], resources: ["namespaces"], verbs: ["get"] }]);
   const making = await accountWith("making", [...rights, { apiGroups: [""], resources: ["namespaces"], verbs: ["create"] }]);
@@ -156,10 +160,12 @@ test("each right that an account lacks is named, grouped into one next move for 
   const { code, ok, clusters, problems } = await check({ "c-nobody.yaml": nobody, "c-short.yaml": short });
   assert.deepEqual([code, ok], [1, false]);
   assert.deepEqual(clusters[0], { cluster: "c-nobody", reachable: true, version: "v1.36.3", fence: "off", missing: EVERY_RIGHT });
-  const lacks = EVERY_RIGHT.filter((right) => /escalate|bind clusterroles\.|(list|watch|create|update|delete) (serviceaccounts|secrets)/.test(right));
-  assert.equal(lacks.length, 12);
+  const lacks = EVERY_RIGHT.filter((right) =>
+    /escalate|bind clusterroles\.|(list|watch|create|update|delete) (serviceaccounts|secrets)| rolebindings| namespaces/.test(right),
+  );
+  assert.equal(lacks.length, 15);
   assert.deepEqual(clusters[1]!.missing, lacks);
-  assert.equal(problems.length, 4 + 3);
+  assert.equal(problems.length, 6 + 5);
   assert.ok(problems.includes(`cluster c-short: grant its account escalate, bind on clusterroles.${RBAC}`), problems.join("\n"));
 });
 
@@ -289,7 +295,7 @@ test("without settings it says what to set, and people get short lines that end 
   const { code, stdout } = await check(undefined, { UNDERSTUDY_REDIS_URL: "" }, "text");
   assert.equal(code, 1);
   assert.match(stdout, /^problem: UNDERSTUDY_REDIS_URL: set it, or start `understudy dev` in this folder$/m);
-  assert.match(stdout, /^problem: UNDERSTUDY_CLUSTERS_DIR: set it to a folder with one kubeconfig for each cluster$/m);
+  assert.match(stdout, /^problem: UNDERSTUDY_CLUSTERS_DIR: set it to a folder .*, or UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE to .+$/m);
   assert.match(stdout, /\n2 problems, 0 warnings\n$/);
   const good = await check({ "c-amber.yaml": await server.workerKubeconfig() }, await management(server.kubeconfig), "text");
   assert.equal(good.code, 0);

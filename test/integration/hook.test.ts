@@ -23,7 +23,7 @@ function hookOn({ ledger }: Bench, bindings: Bindings, source: Config["source"])
   const clock = { now: Date.now() };
   const settings = { ...config, source };
   const parts = { ledger, bindings, config: settings, policy: settings, log: openLog("silent"), metrics: openMetrics() };
-  const app = openHook({ ...parts, clusters: () => [CLUSTER], now: () => clock.now });
+  const app = openHook({ ...parts, clusters: () => [CLUSTER], seenAt: async () => clock.now, now: () => clock.now });
   const logsIn = async (groups: readonly string[] = []): Promise<number> => {
     const payload = JSON.stringify({ user: alice.user, cluster: CLUSTER, provider: "github", groups });
     return (await app.inject({ method: "POST", url: "/v1/logins", headers: bearer, payload })).statusCode;

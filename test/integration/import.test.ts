@@ -64,6 +64,31 @@ test("a lost User is told where it is one of few, because people leave", async (
   assert.equal(await entitled(bench, users), 10);
 });
 
+/** Users with a binding of their own and a UserAttribute that names a group, both lists whole. */
+function attributed(rv: string, users: readonly string[], speaking: readonly string[]): Bindings {
+  const bindings = bindingsAt(rv, own(users), users);
+  for (const user of speaking) bindings.attributes.set(user, [{ provider: "github", at: 1, hash: "h", values: [["groups", [TEAM]]] }]);
+  return bindings;
+}
+const speaking = async ({ ledger }: Bench, users: readonly string[]): Promise<number> => {
+  const records = await Promise.all(users.map((user) => ledger.userRecord(user)));
+  return records.filter(({ facts }) => facts.providers["github"]?.groups?.includes(TEAM)).length;
+};
+
+test("a list of UserAttributes that is whole and empty takes nobody's groups away where that would be many, because it ends as much access as lost bindings", async () => {
+  const [bench, users] = [benchOn(redis), people(12)];
+  await read(bench, attributed("10", users, users));
+  assert.deepEqual([...(await read(bench, attributed("20", users, []))).held], [[CLUSTER, 12]]);
+  assert.equal(await speaking(bench, users), 12);
+});
+
+test("a lost UserAttribute is told where it is one of few, and whoever never had one is none of the lost", async () => {
+  const [bench, users] = [benchOn(redis), people(24)];
+  await read(bench, attributed("10", users, users.slice(0, 10)));
+  assert.deepEqual([...(await read(bench, attributed("20", users, []))).held], []);
+  assert.equal(await speaking(bench, users), 0);
+});
+
 const noTeam = (users: readonly string[]): Bindings => bindingsAt("20", [], users);
 
 test("a lost group binding of many members is held back, because it takes as much away as many lost bindings", async () => {

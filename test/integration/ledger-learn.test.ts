@@ -29,7 +29,7 @@ test("what is learned is answered whole and can be read again, because the copie
 
 test("a user of whom nothing was said has no facts, because unknown is not empty", async () => {
   const { ledger } = benchOn(redis);
-  assert.deepEqual(await ledger.userRecord("u-nobody"), { n: "0", facts: { user: null, providers: {} }, clusters: [], times: new Map() });
+  assert.deepEqual(await ledger.userRecord("u-nobody"), { n: "0", facts: { user: null, providers: {} }, clusters: [], attributed: false, times: new Map() });
 });
 
 test("an older value never replaces a newer one, because deliveries overtake each other", async () => {

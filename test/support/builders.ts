@@ -57,7 +57,7 @@ export function aPolicy(about: Partial<Policy> = {}): Policy {
 }
 
 export function wanted(about: Partial<Wanted> = {}): Wanted {
-  return { identity: anIdentity(), loginEnds: undefined, profile: "strict", install: "understudy", ...about };
+  return { identity: anIdentity(), loginEnds: undefined, profile: "strict", install: "understudy", tokenMode: "secret", ...about };
 }
 
 /** A pass that has done nothing yet. */
@@ -128,4 +128,5 @@ export const anyWanted: fc.Arbitrary<Wanted> = fc.record({
   loginEnds: anyLoginGrant,
   profile: anyProfile,
   install: fc.constantFrom("understudy", "other"),
+  tokenMode: fc.constant("secret" as const),
 });

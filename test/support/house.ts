@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import type { ApiServer } from "../apiserver/start.ts";
 import { startApiServer } from "../apiserver/start.ts";
 import type { StatusRow } from "../../shared/ledger/status.ts";
+import { putClusterSecret } from "./cluster-secrets.ts";
 import type { TestRedis } from "./redis.ts";
 import { startRedis } from "./redis.ts";
 import { GiveUp, waitUntil } from "./wait-until.ts";
@@ -41,7 +42,9 @@ export interface HouseOptions {
   readonly controllerManagerQps?: number;
   /** The kubeconfig that workers and producers get for a cluster; default: its least-privilege worker account. */
   readonly kubeconfig?: (server: ApiServer) => Promise<string>;
-  /** The one that producers get for the management cluster; default: an administrator's. */
+  /** The namespace of the management cluster whose Secrets hold them, instead of files in a folder. */
+  readonly clusterSecrets?: string;
+  /** The one that producers get for the management cluster, and workers for those Secrets; default: an administrator's. */
   readonly managementKubeconfig?: (server: ApiServer) => Promise<string>;
 }
 
@@ -60,6 +63,7 @@ export class House implements AsyncDisposable {
     clusters: Map<string, ApiServer>;
     folder: string;
     settings: Readonly<Record<string, string>>;
+    clusterSecrets: string | undefined;
   }) {
     this.redis = parts.redis;
     this.management = parts.management;
@@ -68,7 +72,7 @@ export class House implements AsyncDisposable {
     this.clustersDir = join(parts.folder, "clusters");
     this.settings = {
       UNDERSTUDY_REDIS_URL: parts.redis.url,
-      UNDERSTUDY_CLUSTERS_DIR: this.clustersDir,
+      ...(parts.clusterSecrets === undefined ? { UNDERSTUDY_CLUSTERS_DIR: this.clustersDir } : { UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE: parts.clusterSecrets }),
       UNDERSTUDY_HOOK_SECRETS: HOOK_SECRET,
       UNDERSTUDY_HOOK_LISTEN: "127.0.0.1:0",
       UNDERSTUDY_OPS_LISTEN: "127.0.0.1:0",
@@ -90,7 +94,7 @@ export class House implements AsyncDisposable {
       ...ids.map((name) => startApiServer({ name, ...qps })),
     ]);
     const clusters = new Map(ids.map((id, i) => [id, servers[i]!]));
-    const house = new House({ redis, management, clusters, folder, settings: options.settings ?? {} });
+    const house = new House({ redis, management, clusters, folder, settings: options.settings ?? {}, clusterSecrets: options.clusterSecrets });
     try {
       await house.#furnish(options);
       return house;
@@ -107,7 +111,9 @@ export class House implements AsyncDisposable {
     await mkdir(this.clustersDir);
     if (management) await writeFile(join(folder, "management.yaml"), await (options.managementKubeconfig?.(management) ?? management.kubeconfig));
     for (const [id, server] of clusters) {
-      await writeFile(join(this.clustersDir, `${id}.yaml`), await (options.kubeconfig?.(server) ?? server.workerKubeconfig()));
+      const kubeconfig = await (options.kubeconfig?.(server) ?? server.workerKubeconfig());
+      if (options.clusterSecrets === undefined) await writeFile(join(this.clustersDir, `${id}.yaml`), kubeconfig);
+      else await putClusterSecret(management!, options.clusterSecrets, id, { kubeconfig });
       await management?.call("POST", "/api/v1/namespaces", { metadata: { name: id } });
     }
     await Promise.all([

@@ -137,7 +137,7 @@ export function toldCandidate(rv: string, group: string, id = "crtb:c-amber/team
 
 export function aCopy(n: number | string, providers: Facts["providers"] = {}): UserRecord {
   const user = { enabled: true, principalid: ["local://u-alice"], username: ["Alice"] };
-  return { n: String(n), facts: { user, providers }, clusters: [], times: new Map() };
+  return { n: String(n), facts: { user, providers }, clusters: [], attributed: false, times: new Map() };
 }
 
 export function anApplied(over: Partial<Applied> = {}): Applied {

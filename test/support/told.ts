@@ -31,7 +31,13 @@ export function bindingsAt(rv: string, all: readonly Binding[], users: readonly 
 }
 
 export function loginParts({ ledger }: Bench, bindings: Bindings, clusters: readonly string[] = [CLUSTER]): LoginParts {
-  return { ledger, bindings, config: { source: "rancher", facts: "newest", loginGrantMs: 30 * DAY }, clusters: () => [...clusters] };
+  return {
+    ledger,
+    bindings,
+    config: { source: "rancher", facts: "newest", loginGrantMs: 30 * DAY },
+    clusters: () => [...clusters],
+    seenAt: async () => Date.now(),
+  };
 }
 
 /** Logs a member of the groups in, who counts on `CLUSTER`. */

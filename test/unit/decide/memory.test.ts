@@ -16,6 +16,7 @@ import { ObjectModel, carryOut, says } from "../../support/object-model.ts";
 
 const alice = wanted({ identity: anIdentity({ groups: ["g://1"], principalid: ["p"], username: ["Ann"] }), loginEnds: aLogin() });
 const NAME = nameOf("u-alice");
+const OURS = { install: "understudy", adopt: false };
 
 /** A cluster on which this has been settled, and what the ledger then remembers of it. */
 function settled(goal: Wanted = alice): { model: ObjectModel; seen: Seen; applied: Applied } {
@@ -128,10 +129,10 @@ test("a role that is not there tells nothing", () => assert.equal(memoryOf(undef
 
 test("of a whole impersonator of ours everything is ours, and nothing stands in the way", () => {
   const { seen, applied } = settled();
-  assert.deepEqual(ownOnly(seen, "u-alice", "understudy", applied), { own: seen, inTheWay: undefined });
-  assert.deepEqual(ownOnly(seen, "u-alice", "understudy", undefined), { own: seen, inTheWay: undefined });
+  assert.deepEqual(ownOnly(seen, "u-alice", OURS, applied), { own: seen, inTheWay: undefined });
+  assert.deepEqual(ownOnly(seen, "u-alice", OURS, undefined), { own: seen, inTheWay: undefined });
   const nothing: Seen = { secrets: [] };
-  assert.deepEqual(ownOnly(nothing, "u-alice", "understudy", undefined).inTheWay, undefined);
+  assert.deepEqual(ownOnly(nothing, "u-alice", OURS, undefined).inTheWay, undefined);
 });
 
 const KINDS = { ClusterRole: "role", ServiceAccount: "account", ClusterRoleBinding: "binding" } as const;
@@ -147,7 +148,7 @@ for (const [kind, field] of Object.entries(KINDS)) {
     const { own, inTheWay } = ownOnly(
       alone(({ metadata }) => (metadata!.annotations!["understudy.io/install"] = "other")),
       "u-alice",
-      "understudy",
+      OURS,
       undefined,
     );
     assert.deepEqual([inTheWay, own[field]], [{ kind, holder: "foreign" }, undefined]);
@@ -156,7 +157,7 @@ for (const [kind, field] of Object.entries(KINDS)) {
     const { own, inTheWay } = ownOnly(
       alone(({ metadata }) => (metadata!.annotations = { team: "blue" })),
       "u-alice",
-      "understudy",
+      OURS,
       undefined,
     );
     assert.deepEqual([inTheWay, own[field]], [{ kind, holder: "rancher" }, undefined]);
@@ -164,8 +165,8 @@ for (const [kind, field] of Object.entries(KINDS)) {
   test(`a ${kind} whose marks were cut off by hand is known by the uid that was recorded, so that a hand cannot take it away from us`, () => {
     const { applied } = settled();
     const seen = alone((object) => Object.assign(object.metadata!, { annotations: {}, labels: {} }));
-    assert.deepEqual(ownOnly(seen, "u-alice", "understudy", applied).inTheWay, undefined);
-    assert.deepEqual(ownOnly(seen, "u-alice", "understudy", undefined).inTheWay, { kind, holder: "foreign" });
+    assert.deepEqual(ownOnly(seen, "u-alice", OURS, applied).inTheWay, undefined);
+    assert.deepEqual(ownOnly(seen, "u-alice", OURS, undefined).inTheWay, { kind, holder: "foreign" });
   });
 }
 
@@ -173,13 +174,13 @@ test("an unmarked child of our role is ours by its owner, also where the ledger 
   const { seen } = settled();
   seen.binding!.metadata!.annotations = {};
   seen.account!.metadata!.annotations = {};
-  assert.equal(ownOnly(seen, "u-alice", "understudy", undefined).inTheWay, undefined);
+  assert.equal(ownOnly(seen, "u-alice", OURS, undefined).inTheWay, undefined);
 });
 
 test("the Secrets of a foreign account are not ours, whatever is written on them", () => {
   const { seen } = settled();
   Object.assign(seen.account!.metadata!, { annotations: {}, labels: {}, ownerReferences: [] });
-  assert.deepEqual(ownOnly(seen, "u-alice", "understudy", undefined).own.secrets, []);
+  assert.deepEqual(ownOnly(seen, "u-alice", OURS, undefined).own.secrets, []);
 });
 
 test("nobody's object is ever ours by its name alone, because names can be chosen by anybody", () => {
@@ -192,7 +193,7 @@ test("nobody's object is ever ours by its name alone, because names can be chose
     fc.property(marks, ({ user, install, rancher }) => {
       const annotations = { ...(user === null ? {} : { "understudy.io/user": user }), ...(install === null ? {} : { "understudy.io/install": install }) };
       const labels = rancher ? { "authz.cluster.cattle.io/impersonator": "true" } : {};
-      const holder = holderOf({ metadata: { name: NAME, uid: "uid-x", annotations, labels } }, "u-alice", "understudy", new Set(["uid-y"]));
+      const holder = holderOf({ metadata: { name: NAME, uid: "uid-x", annotations, labels } }, "u-alice", OURS.install, new Set(["uid-y"]));
       const ours = user === "u-alice" && install === "understudy";
       assert.equal(holder, ours ? "ours" : rancher && user === null && install === null ? "rancher" : "foreign");
     }),

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import type { V1PolicyRule } from "@kubernetes/client-node";
 import fc from "fast-check";
 import type { Profile } from "../../../shared/decide/rules.ts";
-import { assertNarrow, rulesFor, sameRules } from "../../../shared/decide/rules.ts";
+import { allowedHeaders, assertNarrow, rulesFor, sameRules } from "../../../shared/decide/rules.ts";
 import type { Identity } from "../../../shared/subject.ts";
 import { anIdentity, anyIdentity, anyProfile, anyText, fewNames } from "../../support/builders.ts";
 import type { Impersonation } from "../../support/rbac.ts";
@@ -237,4 +237,20 @@ test("lists of rules that pass as the same answer every request alike, or a wide
     { numRuns: 20 },
   );
   assert.equal(sameRules(undefined, rulesFor(anIdentity(), "strict")), false);
+});
+
+test("the headers that are derived from the rules are all allowed, and name everything of the identity, because a proxy sends them as they are", () => {
+  fc.assert(
+    fc.property(anyIdentity, anyProfile, (identity, profile) => {
+      const rules = sent(identity, profile);
+      const headers = allowedHeaders(identity, profile);
+      const valuesOf = (header: string): string[] => headers.filter(([name]) => name === header).map(([, value]) => value);
+      assert.deepEqual(headers[0], ["Impersonate-User", identity.user]);
+      assert.deepEqual(valuesOf("Impersonate-Group"), identity.groups);
+      const extras = { principalid: valuesOf("Impersonate-Extra-principalid"), username: valuesOf("Impersonate-Extra-username") };
+      assert.deepEqual(extras, { principalid: identity.principalid, username: identity.username });
+      assert.equal(headers.length, 1 + identity.groups.length + identity.principalid.length + identity.username.length);
+      assert.ok(mayImpersonate(rules, { user: identity.user, groups: identity.groups, extras }));
+    }),
+  );
 });

@@ -48,6 +48,9 @@ test("an empty record is nobody without a reason, because a subject is made by i
       applied: undefined,
       conf: "",
       look: false,
+      strays: [],
+      rivals: [],
+      alien: "",
       result: "",
       reason: "",
       written: "",
@@ -212,7 +215,7 @@ test("a user's record holds its object, its providers' values with their times, 
 
 test("a user of whom nothing is known has no object and no providers", () => {
   const record = userRecordOf(new Map());
-  assert.deepEqual({ ...record, times: [...record.times] }, { n: "0", facts: { user: null, providers: {} }, clusters: [], times: [] });
+  assert.deepEqual({ ...record, times: [...record.times] }, { n: "0", facts: { user: null, providers: {} }, clusters: [], attributed: false, times: [] });
   assert.equal(userRecordOf(fields({ user: "5 null" })).facts.user, null);
 });
 

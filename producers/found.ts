@@ -1,0 +1,96 @@
+// What a resync finds on a cluster, in five paged lists: our objects by user, Secrets that no label leads to, and who else is bound to an impersonator's account.
+// Lists only; a broken list is an error, never an absence.
+import type { KubernetesObject, V1ClusterRole, V1ClusterRoleBinding, V1RoleBinding, V1ServiceAccount } from "@kubernetes/client-node";
+import type { ClusterClient } from "../shared/kube/client.ts";
+import { METADATA_ONLY_LIST } from "../shared/kube/client.ts";
+import { isStatus } from "../shared/kube/errors.ts";
+import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, NAMESPACE, PREFIX, SECRET_ACCOUNT_ANNOTATION, USER_ANNOTATION } from "../shared/names.ts";
+
+const SELECTOR = { labelSelector: `${IMPERSONATOR_LABEL}=true` };
+const RBAC = "/apis/rbac.authorization.k8s.io/v1";
+const NAMESPACED = `/api/v1/namespaces/${NAMESPACE}`;
+const ACCOUNT_NAME = `system:serviceaccount:${NAMESPACE}:`;
+
+/** The objects of one user that say they are ours. */
+export interface Found {
+  role?: V1ClusterRole;
+  binding?: V1ClusterRoleBinding;
+  account?: V1ServiceAccount;
+  readonly secrets: KubernetesObject[];
+}
+/** `strays` and `aliens` by the name of the account. */
+export interface Lists {
+  readonly found: Map<string, Found>;
+  /** Secrets of an account without our mark. */
+  readonly strays: ReadonlyMap<string, readonly string[]>;
+  /** Bindings that name an account besides its own one. */
+  readonly aliens: ReadonlyMap<string, readonly string[]>;
+  /** RoleBindings may not be listed: those of `aliens` are not known. */
+  readonly roleBindingsHidden: boolean;
+}
+
+/** @throws ApiError when a list cannot be had whole; RoleBindings alone may be forbidden. */
+export async function listAll(client: ClusterClient, install: string, signal: AbortSignal): Promise<Lists> {
+  const [roles, bindings, accounts, secrets, roleBindings] = await Promise.all([
+    client.list<V1ClusterRole>(`${RBAC}/clusterroles`, SELECTOR, undefined, signal),
+    client.list<V1ClusterRoleBinding>(`${RBAC}/clusterrolebindings`, {}, undefined, signal),
+    client.list<V1ServiceAccount>(`${NAMESPACED}/serviceaccounts`, SELECTOR, undefined, signal),
+    client.list(`${NAMESPACED}/secrets`, {}, METADATA_ONLY_LIST, signal),
+    roleBindingsOf(client, signal),
+  ]);
+  const found = new Map<string, Found>();
+  const strays = new Map<string, string[]>();
+  const of = (object: KubernetesObject): Found | undefined => {
+    const { annotations = {} } = object.metadata ?? {};
+    const user = annotations[USER_ANNOTATION];
+    if (!user || annotations[INSTALL_ANNOTATION] !== install) return undefined;
+    if (!found.has(user)) found.set(user, { secrets: [] });
+    return found.get(user);
+  };
+  for (const role of roles.items) Object.assign(of(role) ?? {}, { role });
+  for (const binding of bindings.items) Object.assign(of(binding) ?? {}, { binding });
+  for (const account of accounts.items) Object.assign(of(account) ?? {}, { account });
+  for (const secret of secrets.items) {
+    const ours = of(secret);
+    const account = secret.metadata?.annotations?.[SECRET_ACCOUNT_ANNOTATION];
+    if (ours) ours.secrets.push(secret);
+    else if (account?.startsWith(PREFIX)) append(strays, account, secret.metadata!.name!);
+  }
+  return { found, strays, aliens: aliensIn([...bindings.items, ...(roleBindings ?? [])]), roleBindingsHidden: roleBindings === undefined };
+}
+
+/** Undefined where they may not be listed: less is seen then, and the caller says so. */
+async function roleBindingsOf(client: ClusterClient, signal: AbortSignal): Promise<V1RoleBinding[] | undefined> {
+  try {
+    return (await client.list<V1RoleBinding>(`${RBAC}/rolebindings`, {}, undefined, signal)).items;
+  } catch (error) {
+    if (isStatus(error, 403)) return undefined;
+    throw error;
+  }
+}
+
+/** Account → the bindings of others that give it something. */
+function aliensIn(bindings: readonly (V1ClusterRoleBinding | V1RoleBinding)[]): Map<string, string[]> {
+  const aliens = new Map<string, string[]>();
+  for (const { metadata, subjects = [] } of bindings) {
+    const { name = "", namespace } = metadata ?? {};
+    for (const account of new Set(subjects.map(accountIn))) {
+      if (account === undefined || (namespace === undefined && name === account)) continue;
+      append(aliens, account, namespace === undefined ? `ClusterRoleBinding ${name}` : `RoleBinding ${namespace}/${name}`);
+    }
+  }
+  return aliens;
+}
+
+/** The impersonator's account that a binding's subject names, by its kind or as a user's name. */
+function accountIn({ kind, name, namespace }: { kind: string; name: string; namespace?: string }): string | undefined {
+  const account = kind === "User" && name.startsWith(ACCOUNT_NAME) ? name.slice(ACCOUNT_NAME.length) : name;
+  const here = kind === "User" ? account !== name : kind === "ServiceAccount" && namespace === NAMESPACE;
+  return here && account.startsWith(PREFIX) ? account : undefined;
+}
+
+function append(map: Map<string, string[]>, key: string, value: string): void {
+  const list = map.get(key);
+  if (list) list.push(value);
+  else map.set(key, [value]);
+}

@@ -1,0 +1,51 @@
+// What Redis remembers beside the subjects: webhook ids, facts about a cluster, and whose turn its resync is. Single commands; nothing here decides.
+import type { Redis } from "ioredis";
+
+/** How long a webhook id is remembered (ms): twice the five minutes in which its signature counts. */
+const REPLAY_MS = 600_000;
+
+/** The half of the ledger that holds no lock. */
+export class Notes {
+  readonly redis: Redis;
+  readonly tag: string;
+
+  /** `tag`: the hash tag of the shard, e.g. `{understudy:0}`; everything of a subject lies under it. */
+  constructor(redis: Redis, tag: string) {
+    this.redis = redis;
+    this.tag = tag;
+  }
+
+  protected key(...parts: string[]): string {
+    return [this.tag, ...parts].join(":");
+  }
+
+  /** A webhook id: `new` until its login is known to be stored, then `same` for the same body; `other` for another body at any time. */
+  async replay(webhookId: string, bodyHash: string): Promise<"new" | "same" | "other"> {
+    const key = this.key("hook", webhookId);
+    if ((await this.redis.set(key, `begun ${bodyHash}`, "PX", REPLAY_MS, "NX")) === "OK") return "new";
+    const known = (await this.redis.get(key)) ?? `begun ${bodyHash}`;
+    // Begun and not ended: stored in part or not at all, or being stored; to do it twice is harmless, to leave it out is not.
+    return known.endsWith(` ${bodyHash}`) ? (known.startsWith("begun ") ? "new" : "same") : "other";
+  }
+  async endReplay(webhookId: string, bodyHash: string): Promise<void> {
+    await this.redis.set(this.key("hook", webhookId), `stored ${bodyHash}`, "PX", REPLAY_MS);
+  }
+  async forgetReplay(webhookId: string): Promise<void> {
+    await this.redis.del(this.key("hook", webhookId));
+  }
+
+  /** Facts about a cluster: gate, resync times. */
+  async clusterFields(cluster: string): Promise<Record<string, string>> {
+    return this.redis.hgetall(this.key("cluster", cluster));
+  }
+  async noteCluster(cluster: string, fields: Readonly<Record<string, string | number>>): Promise<void> {
+    await this.redis.hset(this.key("cluster", cluster), fields);
+  }
+  /** Whether this process may resync the cluster now: one at a time, for `ttlMs` at most. */
+  async claimResync(cluster: string, me: string, ttlMs: number): Promise<boolean> {
+    return (await this.redis.set(this.key("resync", cluster), me, "PX", ttlMs, "NX")) === "OK";
+  }
+  async endResync(cluster: string, me: string): Promise<void> {
+    if ((await this.redis.get(this.key("resync", cluster))) === me) await this.redis.del(this.key("resync", cluster));
+  }
+}

@@ -23,6 +23,12 @@ export interface CallOptions {
   readonly accept?: string;
   readonly signal?: AbortSignal;
 }
+/** Of a watch. `onOpen`: the server has taken it, and will send what comes. */
+export interface WatchOptions {
+  readonly query?: CallOptions["query"];
+  readonly accept?: string | undefined;
+  readonly onOpen?: (() => void) | undefined;
+}
 export interface WatchEvent {
   readonly type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK";
   readonly object: KubernetesObject;
@@ -97,8 +103,7 @@ export class ClusterClient {
   async *watch(
     path: string,
     resourceVersion: string,
-    query: CallOptions["query"],
-    accept: string | undefined,
+    { query, accept, onOpen }: WatchOptions,
     signal: AbortSignal,
   ): AsyncGenerator<WatchEvent> {
     const headers: Headers = { ...(await this.#access.authorize()), accept: accept ?? "application/json", "user-agent": this.#userAgent };
@@ -107,6 +112,7 @@ export class ClusterClient {
     try {
       const response = await request(this.server + path + search(all), { method: "GET", headers, dispatcher: this.#watches, signal });
       if (response.statusCode !== 200) throw answerError(call, response.statusCode, response.headers, await response.body.text());
+      onOpen?.();
       for await (const line of lines(response.body)) {
         const event = JSON.parse(line) as { type: string; object: KubernetesObject & { code?: number } };
         if (event.type === "ERROR") throw answerError(call, event.object.code ?? 500, {}, JSON.stringify(event.object));

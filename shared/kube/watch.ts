@@ -15,7 +15,7 @@ export interface Stream<T extends KubernetesObject> {
   /** Instead of a list: whatever happened before this moment was not heard. */
   onGap?(): Promise<void>;
   onEvent(type: Exclude<WatchEvent["type"], "BOOKMARK">, object: T): Promise<void>;
-  /** Something was heard: an event, a bookmark, a list. */
+  /** Something was heard: an event, a bookmark, a list, a watch that was taken. */
   onAlive?(): void;
   /** A list or watch ended with an error and is tried again after `waitMs`. */
   onRetry?(error: unknown, waitMs: number): void;
@@ -38,7 +38,8 @@ export async function follow<T extends KubernetesObject>(client: ClusterClient, 
         failures = 0;
       }
       const opened = performance.now();
-      for await (const { type, object } of client.watch(stream.path, version, stream.query, stream.accept?.watch, signal)) {
+      const options = { query: stream.query, accept: stream.accept?.watch, onOpen: () => stream.onAlive?.() };
+      for await (const { type, object } of client.watch(stream.path, version, options, signal)) {
         const position: string = version;
         version = undefined; // an event that is not dealt with must be listed again
         if (type !== "BOOKMARK") await stream.onEvent(type, object as T);

@@ -26,6 +26,7 @@ const clusterRules = [
     resources: ["clusterrolebindings"],
     verbs: ["get", "list", "watch", "create", "update", "delete"],
   },
+  { apiGroups: [rbacGroup], resources: ["rolebindings"], verbs: ["list"] },
   { apiGroups: [""], resources: ["namespaces"], resourceNames: [home], verbs: ["get", "list", "watch"] },
 ];
 

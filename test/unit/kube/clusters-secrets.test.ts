@@ -46,7 +46,7 @@ class Management extends ClusterClient {
     this.asked.push(`list ${path} ${JSON.stringify(query)}`);
     return { items: [...this.answers()] as KubernetesObject[] as T[], resourceVersion: "7" };
   }
-  override async *watch(_path: string, resourceVersion: string, _query: unknown, _accept: unknown, signal: AbortSignal): AsyncGenerator<WatchEvent> {
+  override async *watch(_path: string, resourceVersion: string, _options: unknown, signal: AbortSignal): AsyncGenerator<WatchEvent> {
     this.asked.push(`watch ${resourceVersion}`);
     signal.addEventListener("abort", () => this.#wake());
     while (!signal.aborted) {

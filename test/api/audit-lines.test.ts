@@ -35,7 +35,7 @@ test("a grant, a change and a revocation are a line each, with what caused it an
   assert.deepEqual(names(revoked), ["access revoked", C, "deletion", [], [first[0], "groups github_org://1", ...first.slice(1)]]);
   const crtb = `clusterroletemplatebindings:${C}/crtb-audited`;
   assert.deepEqual(granted!["because"], [crtb]);
-  assert.match(String((changed!["because"] as string[]).join()), new RegExp(`^${crtb},login of [0-9TZ:.-]+,facts of github$`));
+  assert.match((changed!["because"] as string[]).join(), new RegExp(`^${crtb},login of [0-9TZ:.-]+,facts of github$`));
   assert.ok(Date.parse(String(granted!["time"])) <= Date.parse(String(revoked!["time"])));
 });
 

@@ -39,6 +39,8 @@ export interface ApiServer {
   readonly call: Call;
   /** Kubeconfig YAML of the least-privilege worker; `url` replaces the server, for a proxy in between. */
   workerKubeconfig(url?: string, options?: WorkerOptions): Promise<string>;
+  /** One more kube-apiserver on the same etcd, with the same certificate, tokens and keys, as behind a load balancer. Returns its url; stops with this one. */
+  startAnother(): Promise<string>;
   pauseControllerManager(): void;
   resumeControllerManager(): void;
   stop(): Promise<void>;
@@ -50,13 +52,14 @@ type Run = (program: string, args: readonly string[]) => Child;
 export async function startApiServer(options: ApiServerOptions): Promise<ApiServer> {
   const bin = await assets();
   await using cleanup = new AsyncDisposableStack();
+  let running = cleanup;
   const dir = await mkdtemp(join(tmpdir(), `understudy-${options.name}-`));
   cleanup.defer(() => rm(dir, { recursive: true, force: true, maxRetries: 3 }));
   const files = await writeServerFiles(dir);
   const run: Run = (program, args) => {
     const log = join(dir, `${program}.log`);
     const child = startChild({ command: join(bin, program), args, cwd: dir, log, removeWithOwner: dir });
-    return cleanup.adopt(child, (started) => started.stop());
+    return running.adopt(child, (started) => started.stop());
   };
   const etcd = run("etcd", etcdArgs);
   const { url, ca, caller } = await startServer(run, etcd, files);
@@ -70,7 +73,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     return status === 200;
   });
   const key = await readFile(files.servingKey, "utf8");
-  const opened = cleanup.move();
+  const opened = (running = cleanup.move());
   return {
     name: options.name,
     url,
@@ -82,6 +85,12 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     kubeconfig: kubeconfigText(url, ca, files.adminToken),
     call: caller.call,
     workerKubeconfig: async (through = url, workerOptions = {}) => kubeconfigText(through, ca, await workerToken(caller.call, workerOptions)),
+    startAnother: async () => {
+      // Two servers would tear each other's lines of one audit log.
+      const another = await startServer(run, etcd, { ...files, auditLog: join(dir, "audit-another.log") });
+      await another.caller.close();
+      return another.url;
+    },
     pauseControllerManager: () => controllers.signal("SIGSTOP"),
     resumeControllerManager: () => controllers.signal("SIGCONT"),
     stop: () => opened.disposeAsync(),
@@ -210,7 +219,7 @@ async function ready<T>(children: readonly Child[], what: string, probe: () => P
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, "127.0.0.1");
   await once(probe, "listening");
   const { port } = probe.address() as AddressInfo;

@@ -5,14 +5,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .NOTPARALLEL:
-.PHONY: demo test check node redis apiserver
+.PHONY: demo test check node redis nginx apiserver
 
 # People, bindings and logins on real Kubernetes API servers, with the dashboard.
 demo: node_modules/.package-lock.json redis apiserver
 	@npx --no-install node deploy/embedded/demo-real.ts
 
 # Types, lint, format and sizes, then every test. Minutes more the first time, when the API server is built.
-test: node_modules/.package-lock.json redis apiserver
+test: node_modules/.package-lock.json redis nginx apiserver
 	@npm test
 
 # The first half of `make test`: nothing is started.
@@ -30,16 +30,23 @@ node:
 	@command -v node >/dev/null && command -v npm >/dev/null || \
 	  { echo "Node and npm are missing: as root, apt-get install -y nodejs npm" >&2; exit 1; }
 
-# The lists of a fresh machine are empty or stale, so they are read first. A service that the package starts is not used.
-redis:
-	@command -v redis-server >/dev/null && exit 0; \
+# Debian's packages, where $(1) is missing. The lists of a fresh machine are empty or stale, so they are read first. A service that a package starts is not used.
+define install
+	@$(1) && exit 0; \
 	if [ "$$(id -u)" = 0 ]; then root=; \
 	elif sudo -n true 2>/dev/null; then root="sudo -n"; \
-	else echo "redis-server is missing: as root, apt-get install -y redis-server" >&2; exit 1; fi; \
-	command -v apt-get >/dev/null || { echo "redis-server is missing: install Redis 7 or newer" >&2; exit 1; }; \
-	echo "apt-get install redis-server" >&2; \
+	else echo "$(2) is missing: as root, apt-get install -y $(2)" >&2; exit 1; fi; \
+	command -v apt-get >/dev/null || { echo "$(2) is missing: $(3)" >&2; exit 1; }; \
+	echo "apt-get install $(2)" >&2; \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get -qq update; \
-	$$root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends redis-server >&2
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(2) >&2
+endef
+redis:
+	$(call install,command -v redis-server >/dev/null,redis-server,install Redis 7 or newer)
+
+# The tests put it in front of an API server, with the Lua that deploy/examples/nginx.conf needs.
+nginx:
+	$(call install,test -x /usr/sbin/nginx -a -e /usr/lib/nginx/modules/ngx_http_lua_module.so,nginx libnginx-mod-http-lua,the tests know it from Debian)
 
 # Ready binaries in KUBEBUILDER_ASSETS, else built with Go into a cache folder.
 apiserver:

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
 import { Redis } from "ioredis";
+import type { ClusterRow } from "../../deploy/commands/check-clusters.ts";
 import { kubeconfigText } from "../apiserver/files.ts";
 import { startApiServer } from "../apiserver/start.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
@@ -38,13 +39,7 @@ interface Checked {
   readonly ok: boolean;
   readonly redis: Readonly<Record<"version" | "evictionPolicy" | "runId", string | null> & Record<"reachable" | "persistence", boolean | null>>;
   readonly sources: readonly { readonly kind: string; readonly listable: boolean; readonly reason: string }[];
-  readonly clusters: readonly {
-    readonly cluster: string;
-    readonly reachable: boolean;
-    readonly version: string | null;
-    readonly fence: string;
-    readonly missing: readonly string[];
-  }[];
+  readonly clusters: readonly ClusterRow[];
   readonly problems: readonly string[];
   readonly warnings: readonly string[];
 }
@@ -89,12 +84,8 @@ async function accountWith(name: string, rules: readonly Rule[]): Promise<string
   const last = rules.at(-1);
   const resourceAttributes = { group: last?.apiGroups[0] ?? "", resource: last?.resources[0] ?? "", verb: last?.verbs[0] ?? "" };
   await waitUntil(`${name} is in force`, async () => {
-    const review = await server.call(
-      "POST",
-      "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-      { spec: { resourceAttributes } },
-      { authorization: `Bearer ${token}` },
-    );
+    const asked = { spec: { resourceAttributes } };
+    const review = await server.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", asked, { authorization: `Bearer ${token}` });
     return review.status === 201 && (last === undefined || review.body.status.allowed === true);
   });
   return kubeconfigText(server.url, server.ca, token);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loggedIn, settledAfter } from "../support/evidence.ts";
 import { HOOK_SECRET, type House, type Process } from "../support/house.ts";
-import { dumpOf, hunt } from "../support/hunt.ts";
+import { dumpOf, hunt, logsOf, metricsOf, pagesOf } from "../support/hunt.ts";
 import { assertGone, objectsOf, tokenOf } from "../support/impersonator.ts";
 import { deleteCrtb, putCrtb, putUser } from "../support/rancher-objects.ts";
 import { signed } from "../support/signed.ts";
@@ -150,16 +150,8 @@ async function askAll(): Promise<void> {
   });
   assert.equal(wrong.code, 2);
   keep("command line", wrong.stdout + wrong.stderr);
-  for (const { started } of [house.producer, ...house.workers]) keep("metrics", await (await fetch(`${started["ops"]}/metrics`)).text());
   const authorization = `Basic ${Buffer.from(`ann:${PASSWORD}`).toString("base64")}`;
-  for (const queue of ["binding", "login", "deletion"])
-    for (const state of ["active", "completed", "failed", "delayed", "latest"]) {
-      const page = await fetch(`${dashboard.started["dashboard"]}/queues/api/queues?activeQueue=${queue}&status=${state}&page=1&jobsPerPage=100`, {
-        headers: { authorization },
-      });
-      assert.equal(page.status, 200);
-      keep("dashboard", await page.text());
-    }
+  for (const [place, said] of [...(await metricsOf(house)), ...(await pagesOf(dashboard, authorization))]) heard.set(place, said);
   await fetch(`${dashboard.started["dashboard"]}/queues`, { headers: { authorization: `Basic ${Buffer.from(`ann:${WRONG.bearer}`).toString("base64")}` } });
 }
 
@@ -177,8 +169,7 @@ before(async () => {
   await liveWithFaults();
   await breakAround();
   await askAll();
-  for (const { name, lines, started } of house.processes) keep(`log of ${name} ${started["id"] ?? ""}`, lines.map((line) => JSON.stringify(line)).join("\n"));
-  for (const [place, text] of await dumpOf(house.redis)) heard.set(place, text);
+  for (const [place, text] of [...logsOf(house), ...(await dumpOf(house.redis))]) heard.set(place, text);
 });
 after(() => trapped?.[Symbol.asyncDispose]());
 

@@ -1,5 +1,7 @@
 // Looks for secrets in all that an installation says or keeps: each in every spelling in which it could get there.
+import assert from "node:assert/strict";
 import { Redis } from "ioredis";
+import type { House, Process } from "./house.ts";
 import type { TestRedis } from "./redis.ts";
 
 export interface Found {
@@ -29,6 +31,34 @@ export function hunt(secrets: ReadonlyMap<string, string>, texts: ReadonlyMap<st
     }
   }
   return found;
+}
+
+/** Every log line of every process so far, those that have ended among them. */
+export function logsOf({ processes }: House): Map<string, string> {
+  return new Map(processes.map(({ name, lines, child }) => [`log of ${name} ${child.pid}`, lines.map((line) => JSON.stringify(line)).join("\n")]));
+}
+
+/** /metrics of every process that runs. */
+export async function metricsOf({ processes }: House): Promise<Map<string, string>> {
+  const running = processes.filter(({ child, started }) => child.exitCode === null && child.signalCode === null && started["ops"] !== undefined);
+  return new Map(
+    await Promise.all(running.map(async ({ name, started, child }) => [`metrics of ${name} ${child.pid}`, await textOf(`${started["ops"]}/metrics`)] as const)),
+  );
+}
+
+/** The pages of a dashboard, and what they load of each queue in each state. */
+export async function pagesOf(dashboard: Process, authorization: string): Promise<Map<string, string>> {
+  const address = dashboard.started["dashboard"]!;
+  const states = ["active", "waiting", "completed", "failed", "delayed", "prioritized", "latest"];
+  const queues = ["binding", "login", "deletion"].flatMap((queue) => states.map((state) => `activeQueue=${queue}&status=${state}`));
+  const paths = ["/", "/queues", ...queues.map((query) => `/queues/api/queues?${query}&page=1&jobsPerPage=100`)];
+  return new Map(await Promise.all(paths.map(async (path) => [`dashboard ${path}`, await textOf(address + path, { authorization })] as const)));
+}
+
+async function textOf(url: string, headers: Record<string, string> = {}): Promise<string> {
+  const response = await fetch(url, { headers });
+  assert.equal(response.status, 200, url);
+  return `${JSON.stringify([...response.headers])}\n${await response.text()}`;
 }
 
 /** Every key with its value, of whatever type. */

@@ -4,7 +4,7 @@ import type { KubernetesObject } from "@kubernetes/client-node";
 import type { Drift as Difference, Sight } from "../shared/decide/drift.ts";
 import { driftIn, isLeftBehind, nameIn, userIn } from "../shared/decide/drift.ts";
 import type { Kind } from "../shared/decide/plan.ts";
-import { isStopped } from "../shared/decide/rival.ts";
+import { isMadeByOthers, isStopped } from "../shared/decide/rival.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { METADATA_ONLY, METADATA_ONLY_LIST } from "../shared/kube/client.ts";
 import { every, follow } from "../shared/kube/watch.ts";
@@ -26,8 +26,8 @@ const WATCHED = {
 } as const;
 type Watched = keyof typeof WATCHED;
 const KINDS = Object.keys(WATCHED) as Watched[];
-/** API servers send a bookmark about once a minute. */
-const LIVE_MS = 90_000;
+/** Longer than a watch may be silent before it is opened anew, which is heard: a quiet cluster must not look dead every minute and a half. */
+const LIVE_MS = 100_000;
 /** What is seen while a run is at work on its subject is judged when that is done. */
 const AGAIN_MS = 250;
 
@@ -102,7 +102,9 @@ export class Drift {
     const user = userIn(sight);
     if (user === undefined) return this.#askForResync(); // A slug without a mark: only the whole list says whose it is.
     const key = `${sight.kind} ${sight.object.metadata!.name}`;
-    this.#later.delete(key); // What it was before no longer counts.
+    const before = this.#later.get(key);
+    this.#later.delete(key); // What it was before no longer counts,
+    if (before && isMadeByOthers(before.sight.object)) await this.#tell(before.sight, user); // but for what somebody got by it.
     if (!(await this.#judge(sight, user))) this.#later.set(key, { sight, user });
   }
 
@@ -129,8 +131,16 @@ export class Drift {
     }
   }
 
-  async #report(kind: Kind, user: string, { what, tampering, stray }: Difference, record: SubjectRecord): Promise<void> {
-    const { client, ledger, log, metrics } = this.#parts;
+  /** Of an object that others made, and that a run put right before it could be judged. */
+  async #tell(sight: Sight, user: string): Promise<void> {
+    const { client, ledger, install } = this.#parts;
+    const applied = (await ledger.record({ cluster: client.cluster, user }))?.applied;
+    const drift = applied && driftIn(sight, user, applied, install);
+    if (drift) this.#count(sight.kind, user, drift);
+  }
+
+  #count(kind: Kind, user: string, { what, tampering }: Difference): void {
+    const { client, log, metrics } = this.#parts;
     const { cluster } = client;
     metrics.drift.inc({ cluster, kind });
     log.drifted({ cluster, user, kind, what });
@@ -138,8 +148,14 @@ export class Drift {
       metrics.tampering.inc({ cluster, kind });
       log.tampered({ cluster, user, kind, what: tampering });
     }
+  }
+
+  async #report(kind: Kind, user: string, drift: Difference, record: SubjectRecord): Promise<void> {
+    const { client, ledger } = this.#parts;
+    this.#count(kind, user, drift);
     // Stopped because another manager does this again and again.
     if (record.result === "failed" && isStopped(record.rivals, undefined, 0)) return;
-    await ledger.submit({ cluster, user }, stray === undefined ? {} : { strays: [stray] }, "drift", "binding");
+    const told = drift.stray === undefined ? {} : { strays: [drift.stray] };
+    await ledger.submit({ cluster: client.cluster, user }, told, "drift", "binding");
   }
 }

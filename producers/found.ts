@@ -21,6 +21,8 @@ export interface Found {
 /** `strays` and `aliens` by the name of the account. */
 export interface Lists {
   readonly found: Map<string, Found>;
+  /** Names of roles, accounts and bindings that Rancher labels, without our marks. */
+  readonly ranchers: ReadonlySet<string>;
   /** Secrets of an account without our mark. */
   readonly strays: ReadonlyMap<string, readonly string[]>;
   /** Bindings that name an account besides its own one. */
@@ -56,7 +58,9 @@ export async function listAll(client: ClusterClient, install: string, signal: Ab
     if (ours) ours.secrets.push(secret);
     else if (account?.startsWith(PREFIX)) append(strays, account, secret.metadata!.name!);
   }
-  return { found, strays, aliens: aliensIn([...bindings.items, ...(roleBindings ?? [])]), roleBindingsHidden: roleBindings === undefined };
+  const labelled = [...roles.items, ...accounts.items, ...bindings.items].filter(({ metadata }) => metadata?.labels?.[IMPERSONATOR_LABEL] === "true");
+  const ranchers = new Set(labelled.filter((object) => of(object) === undefined).map(({ metadata }) => metadata!.name!));
+  return { found, ranchers, strays, aliens: aliensIn([...bindings.items, ...(roleBindings ?? [])]), roleBindingsHidden: roleBindings === undefined };
 }
 
 /** Undefined where they may not be listed: less is seen then, and the caller says so. */

@@ -7,7 +7,7 @@ import { namesIn } from "../shared/decide/rules.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { SubjectRecord } from "../shared/ledger/record.ts";
-import { CLUSTER_MISSING } from "../shared/ledger/status.ts";
+import { CLUSTER_MISSING, RANCHERS } from "../shared/ledger/status.ts";
 import { nameOf } from "../shared/names.ts";
 import type { Config } from "../shared/run/config.ts";
 import type { Bindings } from "./bindings.ts";
@@ -30,7 +30,7 @@ export interface ResyncParts {
   readonly client: ClusterClient;
   readonly ledger: Ledger;
   readonly bindings: Bindings;
-  readonly config: Pick<Config, "source" | "install" | "removalsMax" | "profile" | "tokenMode">;
+  readonly config: Pick<Config, "source" | "install" | "removalsMax" | "profile" | "tokenMode" | "adopt">;
   /** run_id of the Redis that answers. */
   readonly run: string;
 }
@@ -38,7 +38,7 @@ export interface ResyncParts {
 /** @throws ApiError when a list cannot be had whole. */
 export async function resync({ client, ledger, bindings, config, run }: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
   const { cluster } = client;
-  const { found, strays, aliens, roleBindingsHidden } = await listAll(client, config.install, signal);
+  const { found, ranchers, strays, aliens, roleBindingsHidden } = await listAll(client, config.install, signal);
   const tampered: { user: string; alien: string }[] = [];
   let woken = 0;
   let subjects = 0;
@@ -54,8 +54,11 @@ export async function resync({ client, ledger, bindings, config, run }: ResyncPa
     // A record that has only begun may know less than the role: that is told below.
     if (!record.applied && remembers(objects)) continue;
     found.delete(subject.user);
+    // Its Secret is Rancher's too, and no stray. It is looked at again once Rancher's objects have gone, or may be adopted.
+    const waits = waitsForRancher(record, run);
+    if (waits && ranchers.has(nameOf(subject.user)) && !config.adopt) continue;
     const others = (strays.get(nameOf(subject.user)) ?? []).filter((name) => name !== record.applied?.secret?.name);
-    if (others.length === 0 && !differs(record, objects, config, run)) continue;
+    if (others.length === 0 && !waits && !differs(record, objects, config, run)) continue;
     await ledger.submit(subject, { strays: others }, "resync", "binding");
     woken += 1;
   }
@@ -84,6 +87,10 @@ export async function resync({ client, ledger, bindings, config, run }: ResyncPa
 
 /** Whether a role says that a login still runs. */
 const remembers = (objects: Found | undefined): boolean => objects?.role !== undefined && loginEndsOf(objects.role) > Date.now();
+
+/** Whether it is settled that Rancher's impersonator is left alone. */
+const waitsForRancher = ({ result, reason, obs, gen, conf }: SubjectRecord, run: string): boolean =>
+  result === "waiting" && reason.startsWith(RANCHERS) && obs >= gen && conf === run;
 
 /** Whether a record and what stands on the cluster are no longer what was settled. */
 function differs(record: SubjectRecord, objects: Found | undefined, { profile, tokenMode, install }: ResyncParts["config"], run: string): boolean {

@@ -3,11 +3,12 @@ import { randomBytes } from "node:crypto";
 import type { V1PolicyRule } from "@kubernetes/client-node";
 import type { Decision, Policy } from "../shared/decide/identity.ts";
 import { decide } from "../shared/decide/identity.ts";
-import { appliedFrom, holderOf, memoryOf, ownOnly, rememberedObjects, wantedThen } from "../shared/decide/memory.ts";
+import type { InTheWay } from "../shared/decide/memory.ts";
+import { appliedFrom, holderOf, memoryOf, ownOnly, rememberedObjects, remembersAll, wantedThen } from "../shared/decide/memory.ts";
 import type { TokenMode, Wanted } from "../shared/decide/objects.ts";
 import type { Kind, Pass, Seen, Step } from "../shared/decide/plan.ts";
 import { nextStep } from "../shared/decide/plan.ts";
-import { isStopped, overwrittenIn } from "../shared/decide/rival.ts";
+import { isStopped, overwrittenIn, wasStopped } from "../shared/decide/rival.ts";
 import type { Profile } from "../shared/decide/rules.ts";
 import { namesBetween, rulesFor, wholeWitness, witnessOf } from "../shared/decide/rules.ts";
 import { TerminalError, WaitError } from "../shared/jobs.ts";
@@ -15,6 +16,7 @@ import { ApiError, meaningOf } from "../shared/kube/errors.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { Applied, Done, Read, Settlement, SubjectRecord } from "../shared/ledger/record.ts";
 import { knowledgeOf } from "../shared/ledger/record.ts";
+import { RANCHERS } from "../shared/ledger/status.ts";
 import { ConflictError, carryOut, getBinding, getRole, observe } from "./cluster.ts";
 import type { NotReady } from "./ready.ts";
 import { whyNotReady } from "./ready.ts";
@@ -68,7 +70,7 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   const began = performance.now();
   // Failed: what stood in the way, or wrote over ours, is seen by a look alone; no new fact makes it ready unseen.
   const trusted = first && !taken.takeover && !record.look && record.result !== "failed";
-  const remembered = trusted ? record.applied : undefined;
+  const remembered = trusted && record.applied && remembersAll(record.applied, settings.tokenMode) ? record.applied : undefined;
   const cold = first && record.obs === 0 && !record.applied && !record.look;
   const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, cold, record.strays);
   const read = remembered ? taken.read : await settings.ledger.read(run.subject, run.me, memoryOf(seen.role, user, settings.install));
@@ -118,7 +120,10 @@ function noteRival(run: Run, { install }: Settings, own: Seen, wanted: Wanted | 
   run.rival = overwritten?.resourceVersion ?? run.rival;
   if (!wanted || !isStopped(record.rivals, overwritten, now)) return;
   const settled = !overwritten && own.role && own.account && own.binding && !overwrittenIn(own, wanted);
-  if (settled) return;
+  if (settled) {
+    run.rivalOver = wasStopped(record.rivals);
+    return;
+  }
   const who = overwritten ? `${overwritten.manager} wrote over the ${overwritten.kind}` : "its objects were written over";
   throw new TerminalError(`another manager: ${who} three times in ten minutes; stop it, then look again with: understudy enqueue`);
 }
@@ -198,14 +203,10 @@ async function settleAbsent(run: Run, settings: Settings, record: SubjectRecord,
 }
 
 /** Others' objects stand where ours would: never touched. */
-async function leaveAlone(
-  run: Run,
-  settings: Settings,
-  record: SubjectRecord,
-  { kind, holder }: { kind: Kind; holder: "rancher" | "foreign" },
-): Promise<Outcome> {
-  if (holder === "rancher") return settle(run, settings, record, { result: "waiting", reason: "managed by Rancher", applied: undefined, next: 0 });
-  throw new TerminalError(`foreign object: the ${kind} of this user's name belongs to somebody else; delete or rename it`);
+async function leaveAlone(run: Run, settings: Settings, record: SubjectRecord, { kind, holder, why }: InTheWay): Promise<Outcome> {
+  if (holder === "foreign") throw new TerminalError(`foreign object: the ${kind} of this user's name belongs to somebody else; delete or rename it`);
+  const reason = why === undefined ? RANCHERS : `${RANCHERS}, and not adopted because ${why}: put that right or delete it, then: understudy enqueue`;
+  return settle(run, settings, record, { result: "waiting", reason: reason.slice(0, 1000), applied: undefined, next: 0 });
 }
 
 /** The record learns what was seen; a newer fact makes it `newer`, and its own job goes on. */

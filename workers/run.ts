@@ -30,6 +30,8 @@ export interface Run {
   because: readonly string[];
   /** The version of an object that another manager wrote over ours. */
   rival: string | undefined;
+  /** It was stopped because of one, who has now written what we want. */
+  rivalOver: boolean;
 }
 
 /** A run that has done nothing yet. `me` is random, 128 bits: no two runs of any process share it. */
@@ -48,13 +50,15 @@ export function newRun(subject: Subject, client: ClusterClient, signal: AbortSig
     names: { added: [], removed: [] },
     because: [],
     rival: undefined,
+    rivalOver: false,
   };
 }
 
 /** What a run did, as the ledger has to know it, whatever its end. */
-export const doneBy = ({ steps, names, rival }: Run): Done => ({
+export const doneBy = ({ steps, names, rival, rivalOver }: Run): Done => ({
   revokes: steps.some((step) => step.startsWith("delete ClusterRole:")) ? "removed" : names.removed.length > 0 ? "narrowed" : undefined,
   rival,
+  rivalOver,
 });
 
 /** What an auditor has to know of a run; undefined = it gave and took nothing. */

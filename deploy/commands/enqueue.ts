@@ -1,4 +1,4 @@
-// `enqueue`: look at one subject now. Brings no fact; the cause is "verify".
+// `enqueue`: look at one subject now. Brings no fact; the cause is "verify". Who was stopped because of another manager is written again.
 import type { Config } from "../../shared/run/config.ts";
 import { openStore } from "../../shared/run/redis.ts";
 import { ClusterId } from "../../shared/subject.ts";
@@ -12,7 +12,7 @@ export async function enqueue(config: Config, options: { cluster?: string; user?
   if (user === "" || user.length > 1024) throw new UsageError("--user: 1 to 1024 characters");
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const copy = await store.ledger.learn(user, { join: cluster });
-  const { gen, delayMs } = await store.ledger.submit({ cluster, user }, { copy }, "verify", "binding");
+  const { gen, delayMs } = await store.ledger.submit({ cluster, user }, { copy, again: true }, "verify", "binding");
   return {
     json: { cluster, user, generation: gen, delayMs },
     text: `${cluster}/${user} is looked at ${delayMs > 0 ? `in ${Math.ceil(delayMs / 1000)} s (it failed a moment ago)` : "now"}`,

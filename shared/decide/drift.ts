@@ -1,5 +1,5 @@
 // Whether an object that a watch showed is still what was settled. Judged by content, never by version: our own writes, a token's fill and its first use are no drift. Pure.
-import type { KubernetesObject, RbacV1Subject, V1ClusterRole, V1ClusterRoleBinding, V1Secret, V1ServiceAccount } from "@kubernetes/client-node";
+import type { KubernetesObject, RbacV1Subject, V1ClusterRole, V1ClusterRoleBinding, V1Secret } from "@kubernetes/client-node";
 import type { Applied } from "../ledger/record.ts";
 import { INSTALL_ANNOTATION, NAMESPACE, SECRET_ACCOUNT_ANNOTATION, SECRET_ACCOUNT_LABEL, USER_ANNOTATION, nameOf, userOf } from "../names.ts";
 import { wantedThen } from "./memory.ts";
@@ -39,7 +39,7 @@ export function userIn(sight: Pick<Sight, "kind" | "object">): string | undefine
 export function driftIn({ kind, object, gone }: Sight, user: string, applied: Applied, install: string): Drift | undefined {
   const { name, uid } = object.metadata ?? {};
   const secret = kind === "Secret" && name !== applied.secret?.name;
-  if (secret) return gone ? undefined : strayIn(object as V1Secret, user);
+  if (secret) return gone ? undefined : strayIn(object, user);
   const known = { ClusterRole: applied.role.uid, ServiceAccount: applied.accountUid, ClusterRoleBinding: applied.bindingUid, Secret: applied.secret?.uid }[
     kind
   ];
@@ -56,9 +56,8 @@ function contentDrift(kind: Kind, object: KubernetesObject, applied: Applied, in
   const owner = kind === "Secret" ? applied.accountUid : applied.role.uid;
   const what =
     kind === "Secret"
-      ? secretDiffers(object as V1Secret, wanted, { uid: applied.accountUid })
-      : (accountDiffers(object as V1ServiceAccount, wanted) ??
-        (secretRefOf(object as V1ServiceAccount) === applied.secret?.name ? undefined : "it names another Secret"));
+      ? secretDiffers(object, wanted, { uid: applied.accountUid })
+      : (accountDiffers(object, wanted) ?? (secretRefOf(object) === applied.secret?.name ? undefined : "it names another Secret"));
   return said(what ?? ownerDiffers(object, owner));
 }
 

@@ -84,7 +84,9 @@ export function ownOnly(
   if (holder.ClusterRole === "ours" && seen.role?.metadata?.uid) known.add(seen.role.metadata.uid);
   holder.ServiceAccount = holderOf(seen.account, user, install, known);
   holder.ClusterRoleBinding = holderOf(seen.binding, user, install, known);
-  const why = adopt ? whyNotRanchers(seen, user) : undefined;
+  const theirs = <T>(kind: keyof typeof holder, object: T): T | undefined => (holder[kind] === "rancher" ? object : undefined);
+  const [role, account, binding] = [theirs("ClusterRole", seen.role), theirs("ServiceAccount", seen.account), theirs("ClusterRoleBinding", seen.binding)];
+  const why = adopt ? whyNotRanchers({ role, account, binding }, user) : undefined;
   if (adopt && why === undefined) {
     for (const kind of Object.keys(holder) as (keyof typeof holder)[]) if (holder[kind] === "rancher") holder[kind] = "ours";
   }
@@ -101,7 +103,7 @@ export function ownOnly(
 }
 
 /** Why what stands there is no impersonator as Rancher makes it, or is wider; undefined = it may be adopted. */
-function whyNotRanchers({ role, account, binding }: Seen, user: string): string | undefined {
+function whyNotRanchers({ role, account, binding }: Omit<Seen, "secrets">, user: string): string | undefined {
   const name = `${PREFIX}${user}`;
   if ([role, account, binding].some((object) => object && object.metadata?.name !== name)) return `Rancher's would be called ${name}`;
   const [more] = role ? beyondRanchers(role, user) : [];

@@ -42,6 +42,12 @@ function otherManagerOf(object: KubernetesObject): string | undefined {
   return other && (!own || at(other) >= at(own)) ? other.manager : undefined;
 }
 
+/** Whether nothing in it was ever written by us. */
+export function isMadeByOthers({ metadata }: KubernetesObject): boolean {
+  const managers = metadata?.managedFields ?? [];
+  return managers.length > 0 && managers.every(({ manager }) => manager !== MANAGER);
+}
+
 /** Whether a subject is left alone from now on: three times in ten minutes, this one included. It stays so until a person asks, or the other one has written what we want. */
 export function isStopped(rivals: readonly Rival[], overwritten: Overwritten | undefined, now: number): boolean {
   if (wasStopped(rivals)) return true;

@@ -108,11 +108,11 @@ export function beyond(seen: readonly V1PolicyRule[] | undefined, wanted: readon
 export function beyondRanchers({ rules = [], aggregationRule }: V1ClusterRole, user: string): string[] {
   const keys = rules.flatMap(keysOf);
   const self = JSON.stringify(["impersonate", "", "users", user]);
-  const named = new Set(["impersonate||groups", ...EXTRA_KEYS.map((key) => `impersonate|authentication.k8s.io|userextras/${key}`)]);
+  const closed = new Set(["impersonate||groups", ...EXTRA_KEYS.map((key) => `impersonate|authentication.k8s.io|userextras/${key}`)]);
   const isRanchers = (key: string): boolean => {
     const [verb, group, resource, name] = JSON.parse(key) as (string | null)[];
     const open = verb === "impersonate" && group === "authentication.k8s.io" && OPEN_RESOURCES.some((one) => one === resource);
-    return key === self || open || (typeof name === "string" && named.has([verb, group, resource].join("|")));
+    return key === self || open || (typeof name === "string" && closed.has([verb, group, resource].join("|")));
   };
   return [
     ...(aggregationRule ? ["has an aggregationRule"] : []),

@@ -26,10 +26,14 @@ local function revoke(stream, subject, gen, kind)
   local cluster, user = string.match(subject, '^([^/]+)/(.*)$')
   redis.call('XADD', stream, 'MAXLEN', '~', '10000', '*', 'cluster', cluster, 'user', user, 'generation', gen, 'kind', kind)
 end
--- Another manager wrote over our objects: when it did in the last ten minutes.
+-- Another manager wrote over our objects: when it did in the last ten minutes. Three stop the subject (rival.ts), and then nothing is forgotten any more:
+-- one more an hour later would let it begin anew.
 local function note_rival(key, version, now)
   local times = {int(now) .. '/' .. version}
-  for at, seen in string.gmatch(redis.call('HGET', key, 'rivals') or '', '(%d+)/(%S+)') do
+  local known = redis.call('HGET', key, 'rivals') or ''
+  local _, count = string.gsub(known, '%S+', '')
+  if count >= 3 then return end
+  for at, seen in string.gmatch(known, '(%d+)/(%S+)') do
     if seen == version then return end -- the same write, met by a run that did not get to its end
     if tonumber(at) > now - 600000 then times[#times + 1] = at .. '/' .. seen end
   end

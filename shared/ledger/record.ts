@@ -157,10 +157,11 @@ export function userRecordOf(fields: ReadonlyMap<string, string>): UserRecord {
 }
 
 export type Verdict = "ok" | "newer" | "lost";
-/** What a run did besides its result. `revokes`: somebody may do less than before. `rival`: the version of an object of ours that another manager had written. */
+/** What a run did besides its result. `revokes`: somebody may do less than before. `rival`: the version of an object of ours that another manager had written; `rivalOver`: it has now written what we want. */
 export interface Done {
   readonly revokes?: "removed" | "narrowed" | undefined;
   readonly rival?: string | undefined;
+  readonly rivalOver?: boolean;
 }
 /** What a run found, for settle.lua. `next` (ms, 0 = never): when the decision changes by itself. */
 export interface Settlement extends Done {

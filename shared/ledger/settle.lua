@@ -1,5 +1,5 @@
 -- S5 settle: the run has made the cluster equal to its decision, and seen it. Releases the lock.
--- KEYS record, due, era, revocations. ARGV subject, me, gen, stamp, JSON {result, reason, applied, ends, next, revokes: removed|narrowed|nil, rival: version|nil}.
+-- KEYS record, due, era, revocations. ARGV subject, me, gen, stamp, JSON {result, reason, applied, ends, next, revokes: removed|narrowed|nil, rival: version|nil, rivalOver}.
 -- Returns 'ok' | 'newer' (the stored next job, or the contender, goes on) | 'lost' (nothing changed).
 local rec, due, subject = KEYS[1], KEYS[2], ARGV[1]
 if (redis.call('HGET', rec, 'owner') or '') ~= ARGV[2] then return 'lost' end
@@ -8,6 +8,7 @@ local a = cjson.decode(ARGV[5])
 local fields = {obs = int(math.max(num(rec, 'obs'), tonumber(ARGV[3]))), taken = '', fails = '', lastFail = '', retryAt = '0', owner = '', ['until'] = ''}
 if redis.call('GET', KEYS[3]) == run then fields.conf = run end
 if a.rival then note_rival(rec, a.rival, now) end
+if a.rivalOver then redis.call('HDEL', rec, 'rivals') end
 -- A run that died between its write and this step told nobody: whatever is not ready any more is told once more.
 local before = redis.call('HGET', rec, 'result')
 local revokes = a.revokes or (a.result ~= 'ready' and before ~= a.result and num(rec, 'obs') > 0 and 'removed')

@@ -49,9 +49,11 @@ const settings: Readonly<Record<string, readonly [value: string, fix: RegExp]>> 
   UNDERSTUDY_READY_SETTLE: ["1m", /at most 10s/],
   UNDERSTUDY_KUBECONFIG_ALLOW: ["everything", /one of exec, authProvider/],
   UNDERSTUDY_CONCURRENCY: ["-1", /write a whole number/],
-  UNDERSTUDY_TOKEN_MODE: ["request", /knows only secret/],
-  UNDERSTUDY_ADOPT: ["true", /knows only false/],
-  UNDERSTUDY_CREDENTIALS_LISTEN: ["127.0.0.1:1", /knows only off/],
+  UNDERSTUDY_TOKEN_MODE: ["both", /secret.*request/],
+  UNDERSTUDY_ADOPT: ["yes", /true.*false/],
+  UNDERSTUDY_CREDENTIALS_LISTEN: ["8403", /write host:port/],
+  UNDERSTUDY_CREDENTIALS_SECRETS: ["hidden", /at least 16 characters/],
+  UNDERSTUDY_FORWARD_AUTH_USER_HEADER: ["Impersonate-User", /use another header/],
   LOG_LEVEL: ["loud", /"debug"/],
   UNDERSTUDY_HOOK_SECRET: ["hidden-hidden-hidden", /no such setting; the nearest is UNDERSTUDY_HOOK_SECRETS/],
   UNDERSTUDY_CLUSTERS_DIR_FILE: ["/nowhere/hidden", /cannot be read \(ENOENT\)/],
@@ -105,7 +107,7 @@ function wrongKubeconfigs(good: string): Readonly<Record<string, readonly [text:
     "c-http.yaml": [good.replace("https://", "http://"), /^a server that is not https:\/\/ is refused .*ALLOW=http/],
     "c-proto.yaml": [`__proto__: {}\n${good.replace(/users:/, "constructor:")}`, /users/],
     "C_One.yaml": [good, /^its name is no cluster id: up to 63 lower case letters/],
-    "c-one.yml": [good, /^another file is of cluster c-one too; remove one$/],
+    "c-one.yml": [good, /^c-one\.yaml is of cluster c-one too, and comes first; remove one$/],
     "c-bomb.yaml": [
       "a: &a [x,x,x,x,x,x,x,x,x,x]\n" +
         [..."bcdefghi"]

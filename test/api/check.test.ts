@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
 import { Redis } from "ioredis";
-import type { ClusterRow } from "../../deploy/commands/check-clusters.ts";
 import { kubeconfigText } from "../apiserver/files.ts";
 import { startApiServer } from "../apiserver/start.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
@@ -35,11 +34,12 @@ const [server, redis] = await Promise.all([startApiServer({ name: "check", crds:
 cleanup.defer(() => server.stop());
 cleanup.defer(() => redis.stop());
 
+type Reached = Readonly<{ reachable: boolean; version: string | null }>;
 interface Checked {
   readonly ok: boolean;
   readonly redis: Readonly<Record<"version" | "evictionPolicy" | "runId", string | null> & Record<"reachable" | "persistence", boolean | null>>;
   readonly sources: readonly { readonly kind: string; readonly listable: boolean; readonly reason: string }[];
-  readonly clusters: readonly ClusterRow[];
+  readonly clusters: readonly (Readonly<Record<"cluster" | "fence", string>> & Readonly<Record<"missing", readonly string[]>> & Reached)[];
   readonly problems: readonly string[];
   readonly warnings: readonly string[];
 }

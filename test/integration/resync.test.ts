@@ -7,11 +7,12 @@ import { type ResyncParts, type ResyncResult, resync } from "../../producers/res
 import { appliedFrom } from "../../shared/decide/memory.ts";
 import type { Wanted } from "../../shared/decide/objects.ts";
 import type { Kind } from "../../shared/decide/plan.ts";
-import { CLUSTER_MISSING } from "../../shared/ledger/status.ts";
+import { CLUSTER_MISSING, RANCHERS } from "../../shared/ledger/status.ts";
 import { nameOf } from "../../shared/names.ts";
 import { anIdentity, wanted } from "../support/builders.ts";
 import { type Bench, DAY, aSettlement, benchOn, redisForFile, toldGrant } from "../support/ledger.ts";
 import { ObjectModel, carryOut } from "../support/object-model.ts";
+import { ranchersObjects } from "../support/rancher-impersonator.ts";
 import { CLUSTER, ListedCluster, TEAM, aCrtb, bindingsAt, going } from "../support/told.ts";
 
 const { redis } = await redisForFile();
@@ -33,7 +34,7 @@ const of = (user: string, groups: readonly string[] = [], loginEnds = 0): Wanted
 
 /** No binding of others, and RoleBindings were seen. */
 const NOBODY_ELSE = { aliens: [], roleBindingsHidden: false };
-const CONFIG: ResyncParts["config"] = { source: "rancher", install: "understudy", removalsMax: 0.2, profile: "strict", tokenMode: "secret" };
+const CONFIG: ResyncParts["config"] = { source: "rancher", install: "understudy", removalsMax: 0.2, profile: "strict", tokenMode: "secret", adopt: false };
 async function resynced(bench: Bench, on: readonly ObjectModel[], bindings = new Bindings(), config = CONFIG): Promise<ResyncResult> {
   const client = new ListedCluster((path) => on.flatMap((model): KubernetesObject[] => model.all(KINDS[path.split("/").at(-1)!]!)));
   const { run } = await bench.ledger.mark();
@@ -83,6 +84,44 @@ test("every subject is looked at again that was written under another profile, b
   const on = [await settled(bench, of("u-strict")), await settled(bench, { ...of("u-rancher"), profile: "rancher" })];
   await resynced(bench, on, new Bindings(), { ...CONFIG, profile: "rancher" });
   assert.deepEqual(woken(bench), [nameIn("u-strict")]);
+});
+
+test("every subject is looked at again that was written in the other token mode, there and back, because its Secret is one too many or too few", async () => {
+  for (const [tokenMode, woke] of [
+    ["request", "u-secret"],
+    ["secret", "u-request"],
+  ] as const) {
+    const bench = benchOn(redis);
+    await bench.import();
+    const on = [await settled(bench, of("u-secret")), await settled(bench, { ...of("u-request"), tokenMode: "request" })];
+    await resynced(bench, on, new Bindings(), { ...CONFIG, tokenMode });
+    assert.deepEqual(woken(bench), [nameIn(woke)]);
+  }
+});
+
+test("whose impersonator is left to Rancher costs nothing until that may be adopted or has gone, and then is looked at by nobody's word", async () => {
+  const bench = benchOn(redis);
+  await bench.import();
+  const user = "u-theirs";
+  const subject = { cluster: CLUSTER, user };
+  await bench.ledger.submit(subject, { grants: [toldGrant("1")] }, "binding", "binding");
+  const { me, record } = await bench.run(subject);
+  await bench.ledger.settle(subject, me, record, aSettlement({ result: "waiting", reason: RANCHERS, applied: undefined }));
+  const theirs = new ObjectModel();
+  const make = ranchersObjects(user);
+  theirs.create("ClusterRole", make.role());
+  theirs.create("ServiceAccount", make.account(theirs.all("ClusterRole")[0]!));
+  theirs.create("Secret", make.secret(theirs.all("ServiceAccount")[0]!));
+  const unknown = new ObjectModel();
+  unknown.create("ClusterRole", ranchersObjects("u-unknown").role());
+  assert.deepEqual(await resynced(bench, [theirs, unknown]), { subjects: 1, woken: 0, orphans: 0, held: 0, ...NOBODY_ELSE });
+  assert.deepEqual(woken(bench), []);
+  await resynced(bench, [theirs, unknown], new Bindings(), { ...CONFIG, adopt: true });
+  assert.deepEqual(woken(bench), [nameIn(user)]);
+  const again = await bench.run(subject);
+  await bench.ledger.settle(subject, again.me, again.record, aSettlement({ result: "waiting", reason: RANCHERS, applied: undefined }));
+  await resynced(bench, [unknown]);
+  assert.deepEqual(woken(bench), [nameIn(user)]);
 });
 
 test("subjects that are confirmed and stand as they were settled cost nothing, because a resync comes every half hour", async () => {

@@ -106,6 +106,7 @@ export const anyIdentity: fc.Arbitrary<Identity> = fc
   .map((about) => anIdentity(about));
 
 export const anyProfile = fc.constantFrom("strict", "rancher");
+export const anyTokenMode = fc.constantFrom("secret", "request");
 
 /** Ids as they come from Rancher and other sources, and their relatives that differ in case, dots, blanks or script. */
 export const anyId: fc.Arbitrary<string> = fc.oneof(
@@ -128,5 +129,5 @@ export const anyWanted: fc.Arbitrary<Wanted> = fc.record({
   loginEnds: anyLoginGrant,
   profile: anyProfile,
   install: fc.constantFrom("understudy", "other"),
-  tokenMode: fc.constant("secret" as const),
+  tokenMode: anyTokenMode,
 });

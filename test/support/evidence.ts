@@ -62,3 +62,21 @@ export async function loggedIn(house: House, ...login: Parameters<House["login"]
 
 /** The middle one. */
 export const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
+
+/** Waits until a cluster's drift watch is live, the resync that it asked for over: from then on a repeated login of this bound user is no reason to look. */
+export async function watched(house: House, cluster: string, user: string): Promise<void> {
+  await loggedIn(house, user, cluster);
+  await waitUntil(
+    `the drift watch of ${cluster} is live`,
+    async () => {
+      const before = await house.row(cluster, user);
+      const { status } = await house.login(user, cluster);
+      return status === 200 && (await house.row(cluster, user))?.generation === before?.generation;
+    },
+    { deadlineMs: DEADLINE_MS, everyMs: 200 },
+  );
+}
+
+/** Its log lines with this message, of one user where one is named. */
+export const linesOf = ({ lines }: Process, msg: string, user?: string): Process["lines"] =>
+  lines.filter((line) => line["msg"] === msg && (user === undefined || line["user"] === user));

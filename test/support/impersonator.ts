@@ -39,6 +39,13 @@ export async function tokenOf(server: ApiServer, user: string): Promise<string> 
   return Buffer.from(body.data?.token ?? "", "base64").toString();
 }
 
+/** A token of its ServiceAccount for ten minutes, as an administrator asks for one. */
+export async function requestedToken(server: ApiServer, user: string): Promise<string> {
+  const path = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/${nameOf(user)}/token`;
+  const { body } = await server.call("POST", path, { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec: { expirationSeconds: 600 } });
+  return String(body.status?.token ?? "");
+}
+
 /** One SelfSubjectReview with the token as somebody: the status, and who the API server takes it for. */
 export async function actAs(
   server: ApiServer,
@@ -58,9 +65,9 @@ export async function actAs(
   return status === 201 ? { status, ...body.status.userInfo } : { status };
 }
 
-/** May act as exactly this identity (built-in groups besides), and as nobody else. */
-export async function assertActsAsExactly(server: ApiServer, who: Who): Promise<void> {
-  const token = await tokenOf(server, who.user);
+/** May act as exactly this identity (built-in groups besides), and as nobody else. `given`: a token that is in no Secret. */
+export async function assertActsAsExactly(server: ApiServer, who: Who, given?: string): Promise<void> {
+  const token = given ?? (await tokenOf(server, who.user));
   const groups = [...(who.groups ?? []), "system:cattle:authenticated"];
   const whole = await actAs(server, token, { ...who, groups });
   assert.equal(whole.status, 201, `${who.user} may be exactly this`);

@@ -55,9 +55,17 @@ export class Vandal {
     return this.edit(kind, ({ metadata }) => (metadata.ownerReferences = []));
   }
   async addOwner(kind: Kind): Promise<void> {
-    const { metadata: view } = await this.call("GET", `${collectionOf("clusterroles")}/view`);
-    const owner = { apiVersion: `${RBAC}/v1`, kind: "ClusterRole", name: "view", uid: view.uid };
+    const owner = await this.#stranger();
     await this.edit(kind, ({ metadata }) => (metadata.ownerReferences = [...(metadata.ownerReferences ?? []), owner]));
+  }
+  async giveAway(kind: Kind): Promise<void> {
+    const owner = await this.#stranger();
+    await this.edit(kind, ({ metadata }) => (metadata.ownerReferences = [owner]));
+  }
+  /** An owner that stays: what belongs to nobody, the garbage collector deletes. */
+  async #stranger(): Promise<Body> {
+    const { metadata: view } = await this.call("GET", `${collectionOf("clusterroles")}/view`);
+    return { apiVersion: `${RBAC}/v1`, kind: "ClusterRole", name: "view", uid: view.uid };
   }
 
   /** Deletes an object, and waits until it and what goes along with it have gone. */

@@ -95,25 +95,39 @@ export const damages: Readonly<Record<string, Damage>> = {
 };
 
 function stray(model: ObjectModel, nonce: string): void {
-  const [secret] = model.all("Secret");
-  if (secret?.metadata?.name === undefined) return;
+  const [account] = model.all("ServiceAccount");
+  if (account === undefined) return;
+  const { name, uid } = account.metadata!;
+  const metadata: V1ObjectMeta = {
+    name: `${name}-token-${nonce}`,
+    namespace: NAMESPACE,
+    labels: { "cattle.io/service-account.name": name! },
+    annotations: { "kubernetes.io/service-account.name": name!, "kubernetes.io/service-account.uid": uid! },
+    ownerReferences: [{ apiVersion: "v1", kind: "ServiceAccount", name: name!, uid: uid! }],
+  };
   try {
-    model.create("Secret", { ...secret, metadata: { ...secret.metadata, name: secret.metadata.name.replace(/-token-\w+$/, `-token-${nonce}`) } });
+    model.create("Secret", { apiVersion: "v1", kind: "Secret", type: "kubernetes.io/service-account-token", metadata } as KubernetesObject);
   } catch (error) {
     if (!(error instanceof Conflict || error instanceof Revived)) throw error;
   }
 }
 
 const someDamages = fc.array(fc.constantFrom(...Object.keys(damages)), { maxLength: 6 });
-/** Where a run begins: nothing, a whole impersonator, or a whole one of yesterday's identity, and then the damages. */
-export const aStart = fc.record({ built: fc.constantFrom("nothing", "whole", "yesterday's"), broken: someDamages, collected: fc.boolean() });
+/** Where a run begins: nothing, a whole impersonator, or a whole one of yesterday's identity or token mode, and then the damages. */
+export const aStart = fc.record({
+  built: fc.constantFrom("nothing", "whole", "yesterday's", "the other mode's"),
+  broken: someDamages,
+  collected: fc.boolean(),
+});
 export type Start = typeof aStart extends fc.Arbitrary<infer T> ? T : never;
 
 export function modelFrom({ built, broken, collected }: Start, goal: Wanted): ObjectModel {
   const model = new ObjectModel();
   const name = nameOf(goal.identity.user);
   const yesterday = { ...goal, identity: anIdentity({ user: goal.identity.user, groups: ["github_org://yesterday"] }) };
-  if (built !== "nothing") carryOut(model, name, built === "whole" ? goal : yesterday, aPass({ nonce: "n0" }));
+  const otherMode = { ...goal, tokenMode: goal.tokenMode === "secret" ? "request" : "secret" } as const;
+  const was = { whole: goal, "yesterday's": yesterday, "the other mode's": otherMode };
+  if (built !== "nothing") carryOut(model, name, was[built], aPass({ nonce: "n0" }));
   for (const what of broken) damages[what]!(model, name);
   if (collected) model.collect();
   return model;
@@ -126,7 +140,7 @@ export function assertExactly(model: ObjectModel, goal: Wanted): void {
   const { role, account, secrets, binding } = model.seen(name);
   assert.deepEqual(
     [model.all("ClusterRole").length, model.all("ServiceAccount").length, model.all("Secret").length, model.all("ClusterRoleBinding").length],
-    [1, 1, 1, 1],
+    [1, 1, goal.tokenMode === "secret" ? 1 : 0, 1],
   );
   assert.ok(mayImpersonate(role!.rules, { user, groups, extras: { principalid, username } }));
   assert.ok(
@@ -140,20 +154,22 @@ export function assertExactly(model: ObjectModel, goal: Wanted): void {
   const end = Date.parse(role!.metadata!.annotations!["understudy.io/login-ends"] ?? ""); // what is no time is no memory
   assert.equal(Number.isNaN(end), goal.loginEnds === undefined);
   if (goal.loginEnds) assert.ok(end <= goal.loginEnds.end && end >= goal.loginEnds.end - (goal.loginEnds.end - goal.loginEnds.at) / 10);
-  for (const object of [role, account, secrets[0], binding] as KubernetesObject[]) {
+  for (const object of [role, account, ...secrets, binding] as KubernetesObject[]) {
     assert.equal(object.metadata!.labels!["authz.cluster.cattle.io/impersonator"], "true");
     assert.deepEqual([object.metadata!.annotations!["understudy.io/user"], object.metadata!.annotations!["understudy.io/install"]], [user, goal.install]);
   }
   const owners = (object: KubernetesObject | undefined): unknown[] => (object!.metadata!.ownerReferences ?? []).map(({ kind, uid }) => [kind, uid]);
   assert.deepEqual([owners(role), owners(account), owners(binding)], [[], [["ClusterRole", role!.metadata!.uid]], [["ClusterRole", role!.metadata!.uid]]]);
-  assert.deepEqual(owners(secrets[0]), [["ServiceAccount", account!.metadata!.uid]]);
-  assert.equal(account!.metadata!.annotations![REF], `${NAMESPACE}/${secrets[0]!.metadata!.name}`);
+  assert.equal(account!.metadata!.annotations![REF], secrets[0] && `${NAMESPACE}/${secrets[0].metadata!.name}`);
   assert.equal(account!.automountServiceAccountToken, false);
-  assert.equal(secrets[0]!.type, "kubernetes.io/service-account-token");
-  assert.deepEqual(
-    ["name", "uid"].map((key) => secrets[0]!.metadata!.annotations![`kubernetes.io/service-account.${key}`]),
-    [name, account!.metadata!.uid],
-  );
+  for (const secret of secrets) {
+    assert.deepEqual(owners(secret), [["ServiceAccount", account!.metadata!.uid]]);
+    assert.equal(secret.type, "kubernetes.io/service-account-token");
+    assert.deepEqual(
+      ["name", "uid"].map((key) => secret.metadata!.annotations![`kubernetes.io/service-account.${key}`]),
+      [name, account!.metadata!.uid],
+    );
+  }
   assert.deepEqual(binding!.subjects, [{ kind: "ServiceAccount", name, namespace: NAMESPACE }]);
   assert.deepEqual(binding!.roleRef, { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name });
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { KubernetesObject, V1ClusterRole } from "@kubernetes/client-node";
 import fc from "fast-check";
-import { appliedFrom, holderOf, memoryOf, ownOnly, rememberedObjects } from "../../../shared/decide/memory.ts";
+import { appliedFrom, holderOf, memoryOf, ownOnly, rememberedObjects, remembersAll } from "../../../shared/decide/memory.ts";
 import type { Wanted } from "../../../shared/decide/objects.ts";
 import { roleFor } from "../../../shared/decide/objects.ts";
 import type { Seen } from "../../../shared/decide/plan.ts";
@@ -48,6 +48,19 @@ test("from what is remembered a change is the same step as from a fresh look, pr
       if (remembered!.do !== "change" || looked!.do !== "change") return;
       assert.equal(remembered!.object.metadata!.resourceVersion, looked!.object.metadata!.resourceVersion);
       assert.deepEqual(remembered!.object, looked!.object);
+    }),
+  );
+});
+
+test("what was settled in the other token mode is looked at before it is changed, because of an account the ledger remembers no version to refuse the change by", () => {
+  fc.assert(
+    fc.property(anyWanted, anyWanted, (before, next) => {
+      const goal = { ...next, identity: { ...next.identity, user: before.identity.user }, install: before.install };
+      const { applied } = settled(before);
+      assert.equal(remembersAll(stored(applied), goal.tokenMode), goal.tokenMode === before.tokenMode);
+      if (!remembersAll(stored(applied), goal.tokenMode)) return;
+      const step = nextStep(goal, rememberedObjects(stored(applied), before.install), aPass());
+      if (step.do === "change") assert.ok(step.object.metadata!.resourceVersion, says(step));
     }),
   );
 });

@@ -7,7 +7,7 @@ import type { Wanted } from "../../../shared/decide/objects.ts";
 import { KINDS } from "../../../shared/decide/plan.ts";
 import { rulesFor, sameRules } from "../../../shared/decide/rules.ts";
 import { nameOf } from "../../../shared/names.ts";
-import { aPass, anyWanted } from "../../support/builders.ts";
+import { aPass, anyTokenMode, anyWanted } from "../../support/builders.ts";
 import { carryOut, says } from "../../support/object-model.ts";
 import { NAMESPACE, REF, aStart, assertExactly, damages, modelFrom } from "./damages.ts";
 
@@ -68,10 +68,41 @@ test("the binding is written only after a check, onto a right role, account and 
         assert.ok(checked, "the ledger was asked since the role was written");
         assert.ok(roleIsRight(seen.role?.rules, goal), "the role is right");
         assert.ok(
-          seen.account && seen.secrets.some(({ metadata }) => seen.account!.metadata!.annotations![REF] === `${NAMESPACE}/${metadata!.name}`),
-          "the account has its Secret",
+          goal.tokenMode === "request"
+            ? seen.account && seen.secrets.length === 0 && seen.account.metadata!.annotations![REF] === undefined
+            : seen.account && seen.secrets.some(({ metadata }) => seen.account!.metadata!.annotations![REF] === `${NAMESPACE}/${metadata!.name}`),
+          "the account has its Secret, or none",
         );
       });
+    }),
+    runs,
+  );
+});
+
+test("a switch of the token mode, there and back, ends as if it had always been that one, and no token that it took lives again", () => {
+  fc.assert(
+    fc.property(anyWanted, aStart, fc.array(anyTokenMode, { maxLength: 5 }), (goal, start, modes) => {
+      const model = modelFrom(start, goal);
+      const name = nameOf(goal.identity.user);
+      for (const [i, tokenMode] of modes.entries()) {
+        carryOut(model, name, { ...goal, tokenMode }, aPass({ nonce: `m${i}` }));
+        assertExactly(model, { ...goal, tokenMode });
+      }
+    }),
+    runs,
+  );
+});
+
+test("where tokens are requested no pass ever makes a Secret, or names one, because its token would outlive every request", () => {
+  fc.assert(
+    fc.property(anyWanted, aStart, fc.boolean(), (any, start, takeover) => {
+      const goal: Wanted = { ...any, tokenMode: "request" };
+      const steps = carryOut(modelFrom(start, goal), nameOf(goal.identity.user), goal, aPass({ takeover }));
+      for (const step of steps) {
+        if (!("object" in step)) continue;
+        assert.notEqual(step.kind, "Secret", says(step));
+        assert.equal(step.object.metadata!.annotations?.[REF], undefined, says(step));
+      }
     }),
     runs,
   );

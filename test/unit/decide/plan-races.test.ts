@@ -60,6 +60,25 @@ test("runs that race, in any order, leave one impersonator with one Secret after
   );
 });
 
+test("runs of both token modes that race, as in a rolling change of the setting, leave what the last of them wants", () => {
+  fc.assert(
+    fc.property(anyWanted, fc.array(fc.tuple(fc.nat({ max: 2 }), fc.boolean()), { maxLength: 40 }), (goal, schedule) => {
+      const model = new ObjectModel();
+      const racers = (["secret", "request", "secret"] as const).map((tokenMode, i) => new Racer(model, { ...goal, tokenMode }, "abc"[i]!));
+      const acts: ((() => void) | undefined)[] = [undefined, undefined, undefined];
+      for (const [who, acting] of schedule) {
+        if (acting) acts[who]?.();
+        acts[who] = racers[who]!.decide();
+      }
+      for (const tokenMode of ["request", "secret", goal.tokenMode] as const) {
+        carryOut(model, nameOf(goal.identity.user), { ...goal, tokenMode }, aPass({ nonce: `last-${tokenMode}` }));
+        assertExactly(model, { ...goal, tokenMode });
+      }
+    }),
+    runs,
+  );
+});
+
 test("a foreign hand between look and write meets a precondition, and the next passes still end right", () => {
   fc.assert(
     fc.property(

@@ -124,7 +124,8 @@ export class Drift {
   }
 
   async #judgeLater(): Promise<void> {
-    for (const [key, waiting] of [...this.#later]) {
+    const all = [...this.#later];
+    for (const [key, waiting] of all) {
       // Kept until it is judged, also where Redis is away; a newer sight of the same object takes its place.
       const isNewest = (): boolean => this.#later.get(key) === waiting;
       if (isNewest() && (await this.#judge(waiting.sight, waiting.user, true)) && isNewest()) this.#later.delete(key);

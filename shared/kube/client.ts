@@ -100,12 +100,7 @@ export class ClusterClient {
    * Watches from a version on, bookmarks included, until the server ends it or it falls silent.
    * @throws ApiError: 410 = the version is too old, list again; anything else = try again from the last version.
    */
-  async *watch(
-    path: string,
-    resourceVersion: string,
-    { query, accept, onOpen }: WatchOptions,
-    signal: AbortSignal,
-  ): AsyncGenerator<WatchEvent> {
+  async *watch(path: string, resourceVersion: string, { query, accept, onOpen }: WatchOptions, signal: AbortSignal): AsyncGenerator<WatchEvent> {
     const headers: Headers = { ...(await this.#access.authorize()), accept: accept ?? "application/json", "user-agent": this.#userAgent };
     const call = { cluster: this.cluster, method: "GET", path };
     const all = { ...query, watch: "true", allowWatchBookmarks: "true", resourceVersion, timeoutSeconds: WATCH_SECONDS };

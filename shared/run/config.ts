@@ -150,7 +150,8 @@ export const SETTINGS = {
   UNDERSTUDY_ADOPT: {
     schema: z.enum(["true", "false"]),
     fallback: "false",
-    about: "`true` takes over impersonators that Rancher made, as they stand; else they are left alone",
+    about:
+      "`true` takes over impersonators that Rancher made, as they stand (same objects, same token); wider ones wait, with the reason. Else all are left alone",
   },
   LOG_LEVEL: { schema: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]), fallback: "info", about: "pino's level; logs go to stderr" },
 } as const satisfies Record<string, { schema: z.ZodType; fallback?: string; about: string }>;

@@ -126,10 +126,10 @@ test("a name that does not say whose it is, once the mark is cut off, is found b
 test("the namespace that is deleted with all accounts and tokens is made anew, and everybody in it, because each child's end is an event", async (t) => {
   const server = house.cluster(CLUSTER);
   const users = ["u-home-1", "u-home-2", "u-home-3"];
-  const before = new Map<string, string>();
+  const old = new Map<string, string>();
   for (const user of users) {
     await readyUser(user);
-    before.set(user, await tokenOf(server, user));
+    old.set(user, await tokenOf(server, user));
   }
   const since = await auditEnd(server);
   const began = Date.now();
@@ -139,7 +139,7 @@ test("the namespace that is deleted with all accounts and tokens is made anew, a
     "everybody is made anew",
     async () =>
       (await Promise.all(users.map(async (user) => [await house.row(CLUSTER, user), await tokenOf(server, user)] as const))).every(
-        ([row, token], i) => row?.state === "ready" && token !== "" && token !== before.get(users[i]!),
+        ([row, token], i) => row?.state === "ready" && token !== "" && token !== old.get(users[i]!),
       ),
     DEADLINE,
   );
@@ -148,7 +148,7 @@ test("the namespace that is deleted with all accounts and tokens is made anew, a
   for (const user of users) {
     t.diagnostic(writesIn(calls.get(user)!).join(", "));
     await assertActsAsExactly(server, who(user));
-    assert.equal((await actAs(server, before.get(user)!, who(user))).status, 401);
+    assert.equal((await actAs(server, old.get(user)!, who(user))).status, 401);
   }
   assert.equal(await metricOf([house.producer], "understudy_drift_total", { cluster: CLUSTER, kind: "Namespace" }), 1);
 });

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { auditEnd, callsOf, writesIn } from "../support/audit.ts";
-import { settledAfter } from "../support/evidence.ts";
+import { linesOf, loggedIn, settledAfter } from "../support/evidence.ts";
 import { House } from "../support/house.ts";
 import { actAs, assertActsAsExactly, NAMESPACE, objectsOf, tokenOf } from "../support/impersonator.ts";
 import { deleteCrtb, putCrtb, putUser } from "../support/rancher-objects.ts";
@@ -138,4 +138,29 @@ test("M24 a lone role that Rancher is about to complete stays as it is, and once
   await hand.remove("clusterroles");
   await settledAfter(house, { clusters: [CLUSTER], user }, () => enqueue(user));
   await assertActsAsExactly(house.cluster(CLUSTER), who(user));
+});
+
+test("M24 a foreign binding in the place of ours stays a failure when the person logs in with other groups, because a login says nothing of what stands there", async () => {
+  const user = "u-swapped";
+  const server = house.cluster(CLUSTER);
+  await bind(user);
+  await loggedIn(house, user, CLUSTER, { groups: ["github_team://1"] });
+  const hand = vandal(user);
+  const terminal = (): number => house.workers.reduce((sum, worker) => sum + linesOf(worker, "subject failed until a person acts", user).length, 0);
+  // Ours again and again, until the foreign one is faster.
+  await waitUntil("a foreign one stands there", async () => {
+    await server.call("DELETE", hand.path("clusterrolebindings"));
+    const { status } = await server.call("POST", `/apis/${RBAC}/v1/clusterrolebindings`, {
+      metadata: { name: nameOf(user) },
+      ...objects["clusterrolebindings"]!(user),
+    });
+    return status === 201;
+  });
+  await house.waitFor(CLUSTER, user, "failed", DEADLINE);
+  const since = await auditEnd(server);
+  const earlier = terminal();
+  await house.hook("POST", "/v1/logins", { user, cluster: CLUSTER, provider: "github", groups: ["github_team://2"] });
+  await waitUntil("it was tried again", () => terminal() > earlier, DEADLINE);
+  assert.match((await house.waitFor(CLUSTER, user, "failed", DEADLINE)).reason, /foreign object/);
+  assert.deepEqual(await writes(user, since), []);
 });

@@ -57,7 +57,7 @@ test("with a live watch a repeated login is answered ready without a job or a ca
 test("while one of the watches is refused a login is answered 202 and ready only after a look, because a change would have gone unheard", async (t) => {
   const { house } = proxied;
   const server = house.cluster(CLUSTER);
-  const before = Date.parse(String((await login()).body["verifiedAt"]));
+  const earlier = Date.parse(String((await login()).body["verifiedAt"]));
   const proxy = proxied.proxy(CLUSTER);
   const isWatch = ({ url, userAgent }: { url: string; userAgent: string }): boolean =>
     url.includes("watch=true") && url.includes("/clusterrolebindings") && userAgent.includes(" producer ");
@@ -74,7 +74,7 @@ test("while one of the watches is refused a login is answered 202 and ready only
     const held = await login("?wait=5");
     assert.deepEqual([held.status, held.body["state"]], [200, "ready"]);
     await assertActsAsExactly(server, who);
-    assert.ok(Date.parse(String(held.body["verifiedAt"])) > before, "verifiedAt moves with the look");
+    assert.ok(Date.parse(String(held.body["verifiedAt"])) > earlier, "verifiedAt moves with the look");
     const { position } = await callsSince(server, 0);
     assert.equal((await login("?wait=5")).status, 200);
     const { calls } = await callsSince(server, position);

@@ -87,6 +87,11 @@ const people: readonly Who[] = [
   { user: "Three@Example.com", groups: ["developers", "ou=x y"] },
   { user: "u-bare" },
 ];
+async function flushAll(): Promise<void> {
+  const redis = new Redis(house.redis.socket);
+  await redis.flushall();
+  redis.disconnect();
+}
 const rulesOf = async (user: string): Promise<unknown> => (await objectsOf(server(), user)).role?.rules;
 
 /** While `act` goes on, each asks every 200 ms as all that they are, which must pass, and with the names of the others, which must not. */
@@ -133,16 +138,14 @@ test("a FLUSHALL in the middle refuses no request of anybody, gives nobody a nam
   const ends = new Map<string, unknown>();
   for (const { user } of people) ends.set(user, (await house.row(CLUSTER, user))!.loginEnds);
   const asked = await undisturbed(async () => {
-    const redis = new Redis(house.redis.socket);
     for (const time of ["first", "second"]) {
-      await redis.flushall();
+      await flushAll();
       for (const { user } of people) {
         const { reason, loginEnds } = await house.waitFor(CLUSTER, user, "ready", DEADLINE);
         assert.match(reason, /restored from the role/, `${user}, the ${time} time`);
         assert.equal(loginEnds, ends.get(user), "no longer than it was granted");
       }
     }
-    redis.disconnect();
   });
   t.diagnostic(`${asked} requests as all that they are, ${people.length} people, two losses`);
   for (const who of people) await assertActsAsExactly(server(), who);

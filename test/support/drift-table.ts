@@ -11,9 +11,9 @@ export interface Damage {
   readonly newToken?: true;
   readonly tampers?: true;
 }
-export const USER = "understudy.io/user";
+const USER = "understudy.io/user";
 const INSTALL = "understudy.io/install";
-export const LABEL = "authz.cluster.cattle.io/impersonator";
+const LABEL = "authz.cluster.cattle.io/impersonator";
 const REF = "rancher.io/service-account.secret-ref";
 const AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-view";
 const DEADLINE = { deadlineMs: 60_000 };

@@ -11,7 +11,7 @@ export class Rival {
   readonly #path: string;
   readonly #agent: string;
   readonly #end = new AbortController();
-  #running: Promise<void> | undefined;
+  #running: Promise<unknown> | undefined;
   /** How often it wrote. */
   writes = 0;
 
@@ -44,13 +44,16 @@ export class Rival {
       const role = await this.role();
       if (role && JSON.stringify(role.rules) !== wanted) await this.write(rules);
     };
-    this.#running = waitUntil("the rival is stopped", async () => (await fight(), this.#end.signal.aborted), { everyMs: EVERY_MS, deadlineMs: 600_000 }).then(
-      () => {},
-    );
+    const untilStopped = async (): Promise<boolean> => {
+      await fight();
+      return this.#end.signal.aborted;
+    };
+    this.#running = waitUntil("the rival is stopped", untilStopped, { everyMs: EVERY_MS, deadlineMs: 600_000 });
   }
 
   async stop(): Promise<void> {
     this.#end.abort();
-    await this.#running;
+    // Where its API server has gone as well it has nothing left to do.
+    await this.#running?.catch(() => undefined);
   }
 }

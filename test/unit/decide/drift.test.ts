@@ -26,7 +26,7 @@ function finished(goal: Wanted, model = new ObjectModel(), nonce = "n1"): { mode
 type Shown = { kind: Kind; object: KubernetesObject; gone: boolean };
 /** What the watches tell between two states: all but Secrets are selected by the label, so what lost it is told as gone. */
 function told(before: readonly Shown[], model: ObjectModel): Shown[] {
-  const now = KINDS.flatMap((kind) => model.all(kind).map((object) => ({ kind, object: object as KubernetesObject, gone: false })));
+  const now = KINDS.flatMap((kind) => model.all(kind).map((object) => ({ kind, object, gone: false })));
   const shown = now.filter(({ kind, object }) => kind === "Secret" || object.metadata?.labels?.[LABEL] === "true");
   const stays = ({ object }: Shown): boolean => shown.some((one) => one.object.metadata!.uid === object.metadata!.uid);
   return [...before.filter((one) => !stays(one)).map((one) => ({ ...one, gone: true })), ...shown];

@@ -68,8 +68,7 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   const { record } = taken.read;
   const { user } = run.subject;
   const began = performance.now();
-  // Failed: what stood in the way, or wrote over ours, is seen by a look alone; no new fact makes it ready unseen.
-  const trusted = first && !taken.takeover && !record.look && record.result !== "failed";
+  const trusted = first && !taken.takeover && !record.look;
   const remembered = trusted && record.applied && remembersAll(record.applied, settings.tokenMode) ? record.applied : undefined;
   const cold = first && record.obs === 0 && !record.applied && !record.look;
   const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, cold, record.strays);

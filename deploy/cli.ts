@@ -27,6 +27,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     );
   addProcesses(program);
   addQuestions(program);
+  addLedgerQuestions(program);
   try {
     await program.parseAsync([...argv], { from: "user" });
   } catch (error) {
@@ -106,50 +107,68 @@ function stopOnSignal(running: AsyncDisposable, log: Log): void {
 
 const outputOption = (): Option => new Option("--output <format>", "text for people, json for programs").choices(["text", "json"]).default("text");
 
-/** The commands that answer once and end. */
-function addQuestions(program: Command): void {
-  type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean };
-  const add = (
-    name: string,
-    about: string,
-    needs: readonly Need[],
-    ask: (config: Config, options: Options, version: string) => Promise<Answer>,
-    shape: (command: Command) => Command,
-  ): void => {
+type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean };
+type Ask = (config: Config, options: Options, version: string) => Promise<Answer>;
+type AddQuestion = (name: string, about: string, needs: readonly Need[], ask: Ask, shape?: (command: Command) => Command) => void;
+
+/** Adds a command that answers once and ends. */
+const questionsOf =
+  (program: Command): AddQuestion =>
+  (name, about, needs, ask, shape = (command) => command) => {
     shape(program.command(name).description(about).addOption(outputOption())).action(async (options: Options) => {
       const answer = await ask(readConfig(process.env, needs), options, version);
       print(answer, options.output);
       process.exitCode = answer.exitCode;
     });
   };
-  const subject = (command: Command): Command => command.option("--cluster <id>", "only this cluster").option("--user <id>", "only this user");
-  add(
-    "check",
-    "ask whether everything that is needed is there: settings, Redis, sources, clusters, every right",
-    [],
-    async (...parts) => (await import("./commands/check.ts")).check(...parts),
-    (command) => command,
+const anySubject = (command: Command): Command => command.option("--cluster <id>", "only this cluster").option("--user <id>", "only this user");
+const oneSubject = (command: Command): Command => command.requiredOption("--cluster <id>", "its cluster").requiredOption("--user <id>", "its user");
+
+/** What asks the sources and the clusters themselves. */
+function addQuestions(program: Command): void {
+  const add = questionsOf(program);
+  add("check", "ask whether everything that is needed is there: settings, Redis, sources, clusters, every right", [], async (...parts) =>
+    (await import("./commands/check.ts")).check(...parts),
   );
   add(
-    "status",
-    "show how each subject stands",
-    ["redisUrl"],
-    async (config, options) => (await import("./commands/status.ts")).status(config, options),
-    subject,
+    "plan",
+    "show what a worker would write after a lost Redis, and why; writes nothing and needs no Redis",
+    ["clusters"],
+    async (...parts) => (await import("./commands/plan.ts")).plan(...parts),
+    (command) => command.option("--cluster <id>", "only this cluster"),
   );
   add(
     "verify",
     "ask a real cluster, with the impersonator's own token, who it becomes",
     ["redisUrl", "clusters"],
     async (...parts) => (await import("./commands/verify.ts")).verify(...parts),
-    (command) => subject(command).option("--all", "every subject that should be ready"),
+    (command) => anySubject(command).option("--all", "every subject that should be ready"),
+  );
+}
+
+/** What the ledger alone answers. */
+function addLedgerQuestions(program: Command): void {
+  const add = questionsOf(program);
+  add(
+    "status",
+    "show how each subject stands",
+    ["redisUrl"],
+    async (config, options) => (await import("./commands/status.ts")).status(config, options),
+    anySubject,
+  );
+  add(
+    "explain",
+    "show where each name of an impersonator comes from, or why its user has none",
+    ["redisUrl"],
+    async (config, options) => (await import("./commands/explain.ts")).explain(config, options),
+    oneSubject,
   );
   add(
     "enqueue",
     "look at one subject now",
     ["redisUrl"],
     async (config, options) => (await import("./commands/enqueue.ts")).enqueue(config, options),
-    (command) => command.requiredOption("--cluster <id>", "its cluster").requiredOption("--user <id>", "its user"),
+    oneSubject,
   );
 }
 

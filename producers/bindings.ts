@@ -1,6 +1,6 @@
 // Who holds which binding, as the watches last told it: the indexes behind grants and candidates. Plain memory; sources.ts fills it.
 import type { Told } from "../shared/ledger/told.ts";
-import type { Candidate, Grant, UserObject } from "../shared/subject.ts";
+import type { Candidate, Facts, Grant, UserObject } from "../shared/subject.ts";
 import { BUILT_IN_GROUPS } from "../shared/subject.ts";
 import type { Binding, BindingKind, ProviderFacts, SourceKind } from "./rancher.ts";
 
@@ -61,6 +61,14 @@ export class Bindings {
   /** Every (cluster, user) with a binding of its own. */
   *subjects(): Generator<{ cluster: string; user: string }> {
     for (const { cluster, holder } of this.#byId.values()) if (cluster !== undefined && "user" in holder) yield { cluster, user: holder.user };
+  }
+  /** What the sources say of a user, as the ledger would hold it had nobody logged in. */
+  factsOf(user: string): Facts {
+    const spoken = (this.attributes.get(user) ?? []).filter(({ values }) => values.length > 0);
+    return {
+      user: this.users.get(user)?.live ?? null,
+      providers: Object.fromEntries(spoken.map(({ provider, values }) => [provider, Object.fromEntries(values)])),
+    };
   }
   /** Why this user, with these groups, may have an impersonator on this cluster at login. */
   candidatesFor(cluster: string, user: string, groups: readonly string[]): Told<Candidate>[] {

@@ -1,7 +1,7 @@
 // What a resync finds on a cluster, in five paged lists: our objects by user, Secrets that no label leads to, and who else is bound to an impersonator's account.
 // Lists only; a broken list is an error, never an absence.
 import type { KubernetesObject, V1ClusterRole, V1ClusterRoleBinding, V1RoleBinding, V1ServiceAccount } from "@kubernetes/client-node";
-import type { ClusterClient } from "../shared/kube/client.ts";
+import type { CallOptions, ClusterClient } from "../shared/kube/client.ts";
 import { METADATA_ONLY_LIST } from "../shared/kube/client.ts";
 import { isStatus } from "../shared/kube/errors.ts";
 import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, NAMESPACE, PREFIX, SECRET_ACCOUNT_ANNOTATION, USER_ANNOTATION } from "../shared/names.ts";
@@ -31,15 +31,33 @@ export interface Lists {
   readonly roleBindingsHidden: boolean;
 }
 
+/** As the cluster lists them. Secrets come without their contents. */
+export interface Objects {
+  readonly roles: readonly V1ClusterRole[];
+  readonly bindings: readonly V1ClusterRoleBinding[];
+  readonly accounts: readonly V1ServiceAccount[];
+  readonly secrets: readonly KubernetesObject[];
+  readonly roleBindings: readonly V1RoleBinding[] | undefined;
+}
+
 /** @throws ApiError when a list cannot be had whole; RoleBindings alone may be forbidden. */
-export async function listAll(client: ClusterClient, install: string, signal: AbortSignal): Promise<Lists> {
+export const listAll = async (client: ClusterClient, install: string, signal: AbortSignal): Promise<Lists> =>
+  sortOut(await listObjects(client, SELECTOR, signal), install);
+
+/** The five lists. `query`: which roles and accounts. @throws ApiError as `listAll`. */
+export async function listObjects(client: ClusterClient, query: CallOptions["query"], signal: AbortSignal): Promise<Objects> {
   const [roles, bindings, accounts, secrets, roleBindings] = await Promise.all([
-    client.list<V1ClusterRole>(`${RBAC}/clusterroles`, SELECTOR, undefined, signal),
+    client.list<V1ClusterRole>(`${RBAC}/clusterroles`, query, undefined, signal),
     client.list<V1ClusterRoleBinding>(`${RBAC}/clusterrolebindings`, {}, undefined, signal),
-    client.list<V1ServiceAccount>(`${NAMESPACED}/serviceaccounts`, SELECTOR, undefined, signal),
+    client.list<V1ServiceAccount>(`${NAMESPACED}/serviceaccounts`, query, undefined, signal),
     client.list(`${NAMESPACED}/secrets`, {}, METADATA_ONLY_LIST, signal),
     roleBindingsOf(client, signal),
   ]);
+  return { roles: roles.items, bindings: bindings.items, accounts: accounts.items, secrets: secrets.items, roleBindings };
+}
+
+/** Whose they are. Of roles and accounts only those with the label count, whatever else was listed. */
+export function sortOut({ roles, bindings, accounts, secrets, roleBindings }: Objects, install: string): Lists {
   const found = new Map<string, Found>();
   const strays = new Map<string, string[]>();
   const of = (object: KubernetesObject): Found | undefined => {
@@ -49,19 +67,21 @@ export async function listAll(client: ClusterClient, install: string, signal: Ab
     if (!found.has(user)) found.set(user, { secrets: [] });
     return found.get(user);
   };
-  for (const role of roles.items) Object.assign(of(role) ?? {}, { role });
-  for (const binding of bindings.items) Object.assign(of(binding) ?? {}, { binding });
-  for (const account of accounts.items) Object.assign(of(account) ?? {}, { account });
-  for (const secret of secrets.items) {
+  for (const role of roles.filter(isLabelled)) Object.assign(of(role) ?? {}, { role });
+  for (const binding of bindings) Object.assign(of(binding) ?? {}, { binding });
+  for (const account of accounts.filter(isLabelled)) Object.assign(of(account) ?? {}, { account });
+  for (const secret of secrets) {
     const ours = of(secret);
     const account = secret.metadata?.annotations?.[SECRET_ACCOUNT_ANNOTATION];
     if (ours) ours.secrets.push(secret);
     else if (account?.startsWith(PREFIX)) append(strays, account, secret.metadata!.name!);
   }
-  const labelled = [...roles.items, ...accounts.items, ...bindings.items].filter(({ metadata }) => metadata?.labels?.[IMPERSONATOR_LABEL] === "true");
+  const labelled = [...roles, ...accounts, ...bindings].filter(isLabelled);
   const ranchers = new Set(labelled.filter((object) => of(object) === undefined).map(({ metadata }) => metadata!.name!));
-  return { found, ranchers, strays, aliens: aliensIn([...bindings.items, ...(roleBindings ?? [])]), roleBindingsHidden: roleBindings === undefined };
+  return { found, ranchers, strays, aliens: aliensIn([...bindings, ...(roleBindings ?? [])]), roleBindingsHidden: roleBindings === undefined };
 }
+
+export const isLabelled = ({ metadata }: KubernetesObject): boolean => metadata?.labels?.[IMPERSONATOR_LABEL] === "true";
 
 /** Undefined where they may not be listed: less is seen then, and the caller says so. */
 async function roleBindingsOf(client: ClusterClient, signal: AbortSignal): Promise<V1RoleBinding[] | undefined> {

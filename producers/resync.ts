@@ -1,13 +1,14 @@
 // One cluster's lists against the ledger: wakes what differs, finds what has no grant. Lists only; a broken list is an error, never an absence.
-import type { KubernetesObject } from "@kubernetes/client-node";
+import type { KubernetesObject, V1ClusterRole } from "@kubernetes/client-node";
 import { driftIn } from "../shared/decide/drift.ts";
 import { loginEndsOf } from "../shared/decide/objects.ts";
 import type { Kind } from "../shared/decide/plan.ts";
+import { RANCHERS } from "../shared/decide/memory.ts";
 import { namesIn } from "../shared/decide/rules.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { SubjectRecord } from "../shared/ledger/record.ts";
-import { CLUSTER_MISSING, RANCHERS } from "../shared/ledger/status.ts";
+import { CLUSTER_MISSING } from "../shared/ledger/status.ts";
 import { nameOf } from "../shared/names.ts";
 import type { Config } from "../shared/run/config.ts";
 import type { Bindings } from "./bindings.ts";
@@ -62,31 +63,48 @@ export async function resync({ client, ledger, bindings, config, run }: ResyncPa
     await ledger.submit(subject, { strays: others }, "resync", "binding");
     woken += 1;
   }
-  // Without a management cluster every impersonator has a login behind it: one that never had was made by another source, whose setting may only be missing.
-  const others = config.source === "logins" ? [...found].filter(([, { role }]) => role && loginEndsOf(role) === 0) : [];
-  for (const [user] of others) found.delete(user);
-  // What the ledger does not know is an orphan, or was forgotten with a lost Redis: then the role itself is the memory, and the worker reads it.
-  const forgotten = [...found].filter(([, objects]) => remembers(objects));
-  const orphans = [...found].filter(([, objects]) => !remembers(objects));
-  const held = orphans.length > REMOVALS_MIN && orphans.length > config.removalsMax * (subjects + found.size) ? orphans.length : 0;
-  for (const [user, { role }] of held > 0 ? forgotten : [...forgotten, ...orphans]) {
+  const { forgotten, orphans, others, held } = unknownIn(found, subjects, config);
+  for (const [user, { role }] of held ? forgotten : [...forgotten, ...orphans]) {
     signal.throwIfAborted();
     const copy = await ledger.learn(user, { join: cluster });
-    const names = namesIn(role?.rules).filter(({ resource }) => resource === "groups");
-    const candidates = bindings.candidatesFor(
-      cluster,
-      user,
-      names.map(({ name }) => name),
-    );
+    const candidates = bindings.candidatesFor(cluster, user, groupsIn(role));
     await ledger.submit({ cluster, user }, { copy, candidates }, "orphan", "binding");
     await submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding");
     woken += 1;
   }
-  return { subjects, woken, orphans: orphans.length + others.length, held: held + others.length, aliens: tampered, roleBindingsHidden };
+  const known = { subjects, woken, aliens: tampered, roleBindingsHidden };
+  return { ...known, orphans: orphans.length + others.length, held: (held ? orphans.length : 0) + others.length };
 }
 
+type Entry = [user: string, objects: Found];
+/** What stands for nobody whom the ledger knows, sorted. `held`: the orphans are too many to be believed at once. */
+export interface Unknown {
+  /** Their role remembers a login: a lost Redis forgot them. */
+  readonly forgotten: readonly Entry[];
+  readonly orphans: readonly Entry[];
+  /** Without a management cluster every impersonator has a login behind it: one that never had was made by another source, whose setting may only be missing. */
+  readonly others: readonly Entry[];
+  readonly held: boolean;
+}
+
+/** `subjects`: how many the ledger knows. */
+export function unknownIn(found: ReadonlyMap<string, Found>, subjects: number, { source, removalsMax }: Pick<Config, "source" | "removalsMax">): Unknown {
+  const isOther = ([, { role }]: Entry): boolean => source === "logins" && role !== undefined && loginEndsOf(role) === 0;
+  const others = [...found].filter(isOther);
+  const rest = [...found].filter((entry) => !isOther(entry));
+  const forgotten = rest.filter(([, objects]) => remembers(objects));
+  const orphans = rest.filter(([, objects]) => !remembers(objects));
+  return { forgotten, orphans, others, held: orphans.length > REMOVALS_MIN && orphans.length > removalsMax * (subjects + rest.length) };
+}
+
+/** The groups that a role allows. */
+export const groupsIn = (role: V1ClusterRole | undefined): string[] =>
+  namesIn(role?.rules)
+    .filter(({ resource }) => resource === "groups")
+    .map(({ name }) => name);
+
 /** Whether a role says that a login still runs. */
-const remembers = (objects: Found | undefined): boolean => objects?.role !== undefined && loginEndsOf(objects.role) > Date.now();
+export const remembers = (objects: Found | undefined): boolean => objects?.role !== undefined && loginEndsOf(objects.role) > Date.now();
 
 /** Whether it is settled that Rancher's impersonator is left alone. */
 const waitsForRancher = ({ result, reason, obs, gen, conf }: SubjectRecord, run: string): boolean =>

@@ -10,7 +10,8 @@ import type { Bindings } from "./bindings.ts";
 import { makesCandidates, sameHolder } from "./bindings.ts";
 import { importAll } from "./import.ts";
 import type { Binding, BindingKind, SourceKind } from "./rancher.ts";
-import { SOURCES, isBindingKind, misreadAt, readAttribute, readBinding, readUser, sourcePath } from "./rancher.ts";
+import { SOURCES, isBindingKind, misreadAt, readAttribute, readUser, sourcePath } from "./rancher.ts";
+import { fillFrom, inForce, listSources } from "./source-lists.ts";
 import { tellBinding, tellCandidate, tellGrant, tellHolders, tellUser } from "./tell.ts";
 
 const MARK_MS = 1_000;
@@ -64,16 +65,11 @@ export class Sources {
       const nonce = await ledger.importBegin();
       const floor = await ledger.versionFloor();
       const wasComplete = (await ledger.mark()).complete;
-      const lists = await Promise.all(SOURCES.map(async (kind) => ({ kind, list: await client.list(sourcePath(kind), {}, undefined, signal) })));
-      this.#parts.bindings.clear();
-      for (const { kind, list } of lists) {
-        this.#parts.bindings.versions.set(kind, list.resourceVersion);
-        for (const object of list.items) this.#remember(kind, object);
-      }
+      const lists = await listSources(client, signal);
+      fillFrom(lists, this.#parts.bindings, config.globalRoles, (...refused) => this.#refused(...refused));
       const highest = Math.max(...lists.map(({ list }) => Number(list.resourceVersion)));
       const whole = highest < floor;
       if (whole) log.olderSource({ floor, listed: highest });
-      this.#parts.bindings.loaded = true;
       const imported = await importAll(ledger, this.#parts.bindings, { whole, removalsMax: config.removalsMax }, signal);
       for (const [cluster, removals] of imported.held) log.removalsHeld({ cluster, removals });
       if (whole) await ledger.lowerVersionFloor(String(highest));
@@ -87,30 +83,6 @@ export class Sources {
       metrics.importedAt.set(Date.now() / 1000);
       log.imported({ users: imported.users, subjects: imported.subjects, changed: imported.changed, ms: Math.round(performance.now() - began) });
     }
-  }
-
-  /** Puts a listed object into the indexes; the import tells the ledger of all of them. */
-  #remember(kind: SourceKind, object: KubernetesObject): void {
-    if (isBindingKind(kind)) {
-      const binding = this.#inForce(kind, object);
-      if (binding) this.#parts.bindings.put(binding);
-    } else if (kind === "users") {
-      const user = readUser(object);
-      if (user) this.#parts.bindings.users.set(user.user, user);
-      else this.#unread(kind, object);
-    } else {
-      const attribute = readAttribute(object);
-      if (attribute) this.#parts.bindings.attributes.set(attribute.user, attribute.providers);
-      else this.#unread(kind, object);
-    }
-  }
-
-  /** The binding that an object is, if it is one that counts now. */
-  #inForce(kind: BindingKind, object: KubernetesObject): Binding | undefined {
-    const reading = readBinding(kind, object, this.#parts.config.globalRoles);
-    if (!reading) this.#refused(kind, object, "it is not a binding");
-    else if ("refused" in reading) this.#refused(kind, object, reading.refused);
-    return reading && "binding" in reading ? reading.binding : undefined;
   }
 
   /** Refused objects change nothing and are named, so that a person can mend them. */
@@ -188,7 +160,7 @@ export class Sources {
     const { namespace, name, resourceVersion: rv = "0" } = object.metadata ?? {};
     const id = `${kind}:${namespace ? `${namespace}/${name}` : name}`;
     const old = bindings.get(id);
-    const now = deleted ? undefined : this.#inForce(kind, object);
+    const now = deleted ? undefined : inForce(kind, object, this.#parts.config.globalRoles, (...refused) => this.#refused(...refused));
     if (now) bindings.put(now);
     else bindings.drop(id);
     if (old && now && sameHolder(old, now)) return;

@@ -10,7 +10,7 @@ import { candidateFrom, grantFrom } from "./bindings.ts";
 import type { Binding } from "./rancher.ts";
 
 /** The groups of a user over all providers. */
-const groupsOf = ({ facts }: UserRecord): string[] => canonical(Object.values(facts.providers).flatMap((values) => values.groups ?? []));
+export const groupsOf = ({ facts }: Pick<UserRecord, "facts">): string[] => canonical(Object.values(facts.providers).flatMap((values) => values.groups ?? []));
 
 /**
  * Submits with the candidates that the bindings of this process make for the subject, then looks at them again: one may have come or gone meanwhile,

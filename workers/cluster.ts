@@ -1,7 +1,9 @@
 // The objects of one subject on its cluster: reads them, and carries out one step with its preconditions. Every write to a cluster is in this file.
 import type { KubernetesObject, V1ClusterRole, V1ClusterRoleBinding, V1Secret, V1ServiceAccount } from "@kubernetes/client-node";
-import type { Kind, Seen, Step } from "../shared/decide/plan.ts";
+import type { Kind, Seen } from "../shared/decide/plan.ts";
 import { assertNarrow } from "../shared/decide/rules.ts";
+import type { Write } from "../shared/decide/steps.ts";
+import { having, without } from "../shared/decide/steps.ts";
 import type { Wanted } from "../shared/decide/objects.ts";
 import { secretRefOf } from "../shared/decide/objects.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
@@ -67,13 +69,7 @@ export async function observe(client: ClusterClient, user: string, strays: reado
  * One write. Returns what is seen afterwards.
  * @throws ConflictError on 409, and on 404 of a change. @throws ApiError for the rest; RangeError before sending what would be too wide.
  */
-export async function carryOut(
-  client: ClusterClient,
-  step: Extract<Step, { kind: Kind }>,
-  wanted: Wanted | undefined,
-  seen: Seen,
-  signal: AbortSignal,
-): Promise<Seen> {
+export async function carryOut(client: ClusterClient, step: Write, wanted: Wanted | undefined, seen: Seen, signal: AbortSignal): Promise<Seen> {
   if (step.do === "delete") {
     await remove(client, step, signal);
     return without(seen, step.kind, step.name);
@@ -95,7 +91,7 @@ export async function carryOut(
 }
 
 /** The role with uid and resourceVersion, its children by uid. What is gone already is gone. */
-async function remove(client: ClusterClient, step: Extract<Step, { do: "delete" }>, signal: AbortSignal): Promise<void> {
+async function remove(client: ClusterClient, step: Extract<Write, { do: "delete" }>, signal: AbortSignal): Promise<void> {
   const preconditions = { uid: step.uid, ...(step.resourceVersion === undefined ? {} : { resourceVersion: step.resourceVersion }) };
   try {
     await client.call("DELETE", pathOf(step.kind, step.name), { json: JSON.stringify({ apiVersion: "v1", kind: "DeleteOptions", preconditions }), signal });
@@ -118,20 +114,4 @@ async function makeNamespace(client: ClusterClient, signal: AbortSignal): Promis
     if (isStatus(error, 403)) throw new Error(`namespace ${NAMESPACE} is missing on cluster ${client.cluster}, and may not be made`, { cause: error });
     if (!isStatus(error, 409)) throw error;
   }
-}
-
-/** Seen, with this object as the server answered it. */
-function having(seen: Seen, kind: Kind, object: KubernetesObject): Seen {
-  if (kind === "ClusterRole") return { ...seen, role: object };
-  if (kind === "ServiceAccount") return { ...seen, account: object };
-  if (kind === "ClusterRoleBinding") return { ...seen, binding: object as V1ClusterRoleBinding };
-  return { ...seen, secrets: [...seen.secrets.filter((secret) => secret.metadata!.name !== object.metadata!.name), object] };
-}
-
-/** Seen, without this object. */
-function without(seen: Seen, kind: Kind, name: string): Seen {
-  if (kind === "ClusterRole") return { ...seen, role: undefined };
-  if (kind === "ServiceAccount") return { ...seen, account: undefined };
-  if (kind === "ClusterRoleBinding") return { ...seen, binding: undefined };
-  return { ...seen, secrets: seen.secrets.filter((secret) => secret.metadata!.name !== name) };
 }

@@ -4,11 +4,14 @@ import type { V1PolicyRule } from "@kubernetes/client-node";
 import type { Decision, Policy } from "../shared/decide/identity.ts";
 import { decide } from "../shared/decide/identity.ts";
 import type { InTheWay } from "../shared/decide/memory.ts";
-import { appliedFrom, holderOf, memoryOf, ownOnly, rememberedObjects, remembersAll, wantedThen } from "../shared/decide/memory.ts";
+import { appliedFrom, holderOf, inTheWayReason, memoryOf, ownOnly, rememberedObjects, remembersAll, wantedThen } from "../shared/decide/memory.ts";
 import type { TokenMode, Wanted } from "../shared/decide/objects.ts";
+import { wantedFor } from "../shared/decide/objects.ts";
 import type { Kind, Pass, Seen, Step } from "../shared/decide/plan.ts";
 import { nextStep } from "../shared/decide/plan.ts";
 import { isStopped, overwrittenIn, wasStopped } from "../shared/decide/rival.ts";
+import type { Write } from "../shared/decide/steps.ts";
+import { noteStep } from "../shared/decide/steps.ts";
 import type { Profile } from "../shared/decide/rules.ts";
 import { namesBetween, rulesFor, wholeWitness, witnessOf } from "../shared/decide/rules.ts";
 import { TerminalError, WaitError } from "../shared/jobs.ts";
@@ -16,7 +19,6 @@ import { ApiError, meaningOf } from "../shared/kube/errors.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { Applied, Done, Read, Settlement, SubjectRecord } from "../shared/ledger/record.ts";
 import { knowledgeOf } from "../shared/ledger/record.ts";
-import { RANCHERS } from "../shared/ledger/status.ts";
 import { ConflictError, carryOut, getBinding, getRole, observe } from "./cluster.ts";
 import type { NotReady } from "./ready.ts";
 import { whyNotReady } from "./ready.ts";
@@ -78,8 +80,7 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   run.before ??= seen;
   if (!read.complete) return { kind: "incomplete" };
   const decision = decide(knowledgeOf(user, read.record, read.now), settings.policy);
-  const shape = { profile: settings.profile, install: settings.install, tokenMode: settings.tokenMode };
-  const wanted: Wanted | undefined = decision.kind === "present" ? { ...decision, ...shape } : undefined;
+  const wanted = wantedFor(decision, settings);
   const { own, inTheWay } = ownOnly(seen, user, { install: settings.install, adopt: settings.adopt && wanted !== undefined }, read.record.applied);
   run.because = reasonsIn(read.record);
   if (wanted && inTheWay) return leaveAlone(run, settings, read.record, inTheWay);
@@ -145,11 +146,11 @@ async function apply(run: Run, settings: Settings, { wanted, seen: first, state,
     if (step.do === "check") {
       const verdict = await settings.ledger.check(run.subject, run.me, record);
       if (verdict !== "ok") return verdict === "lost" ? "lost" : "again";
-      state.checked = true;
+      noteStep(state, step);
     } else if (step.do === "look-again") {
       const role = await getRole(run.client, run.subject.user, run.signal);
       if (role && holderOf(role, run.subject.user, settings.install, new Set()) === "ours") return "again";
-      state.absenceSeen = true;
+      noteStep(state, step);
     } else if ("kind" in step) {
       // Too old to write: the precondition it carries may have been overtaken by a lock that expired meanwhile.
       if (performance.now() - began > PASS_MS_MAX) return "again";
@@ -163,16 +164,11 @@ async function apply(run: Run, settings: Settings, { wanted, seen: first, state,
 }
 
 /** What this pass may rely on from now on. */
-function note(run: Run, settings: Settings, state: Pass, step: Extract<Step, { kind: Kind }>): void {
+function note(run: Run, settings: Settings, state: Pass, step: Write): void {
   run.steps.push(`${step.do} ${step.kind}: ${step.reason}`);
   settings.onWrite(run.subject.cluster, step.kind, step.do);
-  if (step.kind === "ClusterRole") {
-    state.sealed = run.sealed = true;
-    state.checked = false;
-    if (step.do === "delete") state.absenceSeen = true;
-  }
-  if (step.kind === "ServiceAccount" && step.do === "create") state.ownAccount = true;
-  if (step.do === "change" && step.rotates) state.rotated = true;
+  noteStep(state, step);
+  run.sealed ||= state.sealed;
 }
 
 /** What was written is proved before it counts. Returns why it is not yet, or undefined; `applied` carries the witness until then. */
@@ -202,9 +198,9 @@ async function settleAbsent(run: Run, settings: Settings, record: SubjectRecord,
 }
 
 /** Others' objects stand where ours would: never touched. */
-async function leaveAlone(run: Run, settings: Settings, record: SubjectRecord, { kind, holder, why }: InTheWay): Promise<Outcome> {
-  if (holder === "foreign") throw new TerminalError(`foreign object: the ${kind} of this user's name belongs to somebody else; delete or rename it`);
-  const reason = why === undefined ? RANCHERS : `${RANCHERS}, and not adopted because ${why}: put that right or delete it, then: understudy enqueue`;
+async function leaveAlone(run: Run, settings: Settings, record: SubjectRecord, inTheWay: InTheWay): Promise<Outcome> {
+  const reason = inTheWayReason(inTheWay);
+  if (inTheWay.holder === "foreign") throw new TerminalError(reason);
   return settle(run, settings, record, { result: "waiting", reason: reason.slice(0, 1000), applied: undefined, next: 0 });
 }
 

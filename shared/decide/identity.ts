@@ -39,7 +39,7 @@ export function decide(known: Knowledge, policy: Policy): Decision {
   const { values, dropped, restored } = valuesOf(known, policy);
   const groups = canonical([...BUILT_IN_GROUPS, ...values.groups]);
   const login = runningLogin(known);
-  const entitled = policy.source === "logins" || entitling(known.candidates, groups);
+  const entitled = policy.source === "logins" || known.candidates.some((candidate) => entitles(candidate, groups));
   if (!bound && !(login && entitled)) return { kind: "absent", reason: login ? "no longer entitled" : "no grant", waiting: false, next: 0 };
   const refusal = refusalOf(known.user, policy.denyPrefixes);
   if (refusal !== undefined) return { kind: "refused", reason: `user id ${shown(known.user)} ${refusal}`, next: 0 };
@@ -62,22 +62,32 @@ function runningLogin(known: Knowledge): LoginGrant | undefined {
 /** A removal ended it a minute ago: not even a role may remember it. */
 const isDropped = ({ login, now }: Knowledge): boolean => login?.drop !== undefined && login.drop <= now;
 
-/** Whether one of the candidates covers a user with these groups. */
-function entitling(candidates: readonly Candidate[], groups: readonly string[]): boolean {
-  return candidates.some((candidate) => "global" in candidate || groups.includes(candidate.group));
+/** Whether a candidate covers a user with these groups. */
+export const entitles = (candidate: Candidate, groups: readonly string[]): boolean => "global" in candidate || groups.includes(candidate.group);
+
+/** Whose word counts, and what it says. */
+export type Spoken = { readonly values: ProviderValues } & (
+  | { readonly by: "provider"; readonly provider: string }
+  | { readonly by: "role"; readonly end: number }
+  | { readonly by: "user" }
+);
+
+/** Every provider's. While none has spoken: what the seen role says, else the User object. */
+export function spokenIn({ facts, restored, now }: Knowledge): Spoken[] {
+  const providers = Object.entries(facts?.providers ?? {});
+  if (providers.length > 0) return providers.map(([provider, values]) => ({ by: "provider", provider, values }));
+  if (restored && restored.end > now) return [{ by: "role", end: restored.end, values: restored }];
+  const user = facts?.user;
+  return user ? [{ by: "user", values: { principalid: user.principalid, username: user.username } }] : [];
 }
 
-/**
- * Union over the providers, so that UI, kubectl and curl tokens of one person never flap. While no provider has spoken: what the seen role says, else the User object.
- */
+/** Union over the providers, so that UI, kubectl and curl tokens of one person never flap. */
 function valuesOf(known: Knowledge, policy: Policy) {
-  const providers: ProviderValues[] = Object.values(known.facts?.providers ?? {});
-  const restored = providers.length === 0 && known.restored && known.restored.end > known.now ? known.restored : undefined;
-  const user = known.facts?.user;
-  const spoken = providers.length > 0 ? providers : restored ? [restored] : user ? [{ principalid: user.principalid, username: user.username }] : [];
+  const spoken = spokenIn(known);
+  const restored = spoken.find((one) => one.by === "role");
   const dropped: string[] = [];
   const kept = (key: "groups" | ExtraKey, refusal: (value: string) => string | undefined): string[] =>
-    canonical(spoken.flatMap((values: ProviderValues) => values[key] ?? [])).filter((value) => {
+    canonical(spoken.flatMap(({ values }) => values[key] ?? [])).filter((value) => {
       const why = refusal(value);
       if (why !== undefined) dropped.push(`${key} ${shown(value)} ${why}`);
       return why === undefined;

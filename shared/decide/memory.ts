@@ -2,6 +2,7 @@
 import type { KubernetesObject, V1ClusterRole, V1ObjectMeta } from "@kubernetes/client-node";
 import type { Applied } from "../ledger/record.ts";
 import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, NAMESPACE, PREFIX, USER_ANNOTATION } from "../names.ts";
+import type { ProviderValues } from "../subject.ts";
 import { canonical } from "../subject.ts";
 import type { TokenMode, Wanted } from "./objects.ts";
 import { accountFor, bindingFor, loginEndsDiffer, loginEndsOf, roleFor, roleRefIsOwn, secretFor } from "./objects.ts";
@@ -55,7 +56,7 @@ export function appliedFrom({ identity, profile, loginEnds }: Wanted, { role, ac
 }
 
 /** What a role of ours remembers of its user, for a ledger that has forgotten; undefined where there is none of ours. */
-export function memoryOf(role: V1ClusterRole | undefined, user: string, install: string): { ends: number; values: object } | undefined {
+export function memoryOf(role: V1ClusterRole | undefined, user: string, install: string): { ends: number; values: ProviderValues } | undefined {
   if (!role || holderOf(role, user, install, new Set()) !== "ours") return undefined;
   const names = namesIn(role.rules);
   const of = (resource: string): string[] => canonical(names.filter((name) => name.resource === resource).map((name) => name.name));
@@ -67,6 +68,14 @@ export interface InTheWay {
   readonly kind: Kind;
   readonly holder: "rancher" | "foreign";
   readonly why?: string;
+}
+
+/** How the reason begins of whoever waits because Rancher has made the impersonator. */
+export const RANCHERS = "managed by Rancher";
+/** Why nothing is written while it stands there. */
+export function inTheWayReason({ kind, holder, why }: InTheWay): string {
+  if (holder === "foreign") return `foreign object: the ${kind} of this user's name belongs to somebody else; delete or rename it`;
+  return why === undefined ? RANCHERS : `${RANCHERS}, and not adopted because ${why}: put that right or delete it, then: understudy enqueue`;
 }
 
 /** The objects that are ours to change, and the first that stands in the way of a set-up. An object that lost its marks is known by its uid or its owner. `adopt`: Rancher's become ours. */

@@ -14,6 +14,7 @@ import {
   nameOf,
 } from "../names.ts";
 import type { Identity, LoginGrant } from "../subject.ts";
+import type { Decision } from "./identity.ts";
 import type { Profile } from "./rules.ts";
 import { rulesFor, sameRules } from "./rules.ts";
 
@@ -31,6 +32,10 @@ export interface Wanted {
   readonly install: string;
   readonly tokenMode: TokenMode;
 }
+
+/** What a decision asks for, under these settings; undefined = nobody may be impersonated. */
+export const wantedFor = (decision: Decision, { profile, install, tokenMode }: Pick<Wanted, "profile" | "install" | "tokenMode">): Wanted | undefined =>
+  decision.kind === "present" ? { identity: decision.identity, loginEnds: decision.loginEnds, profile, install, tokenMode } : undefined;
 
 const labels = { [IMPERSONATOR_LABEL]: "true" };
 /** Whose and for whom: on each of the four objects. */

@@ -114,13 +114,16 @@ export class Ledger extends Notes {
     return Number(await this.#run("fail", [this.#rec(subject), this.key("due"), this.key("revocations")], [subjectKey(subject), me, stamp, ...wait, ...did]));
   }
 
+  /** The clock of Redis (ms), by which everything is decided. */
+  async now(): Promise<number> {
+    const [seconds, micros] = (await this.redis.time()) as [string | number, string | number];
+    return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000);
+  }
+
   /** How long until the subject may be tried again (ms, 0 = now), on the clock of Redis. */
   async retryIn(subject: Subject): Promise<number> {
-    const [retryAt, [seconds, micros]] = await Promise.all([
-      this.redis.hget(this.#rec(subject), "retryAt"),
-      this.redis.time() as Promise<[string | number, string | number]>,
-    ]);
-    return Math.max(0, Number(retryAt ?? 0) - (Number(seconds) * 1000 + Math.floor(Number(micros) / 1000)));
+    const [retryAt, now] = await Promise.all([this.redis.hget(this.#rec(subject), "retryAt"), this.now()]);
+    return Math.max(0, Number(retryAt ?? 0) - now);
   }
 
   /** Whether somebody waits for this subject's token: a run at work, or a parked one. */

@@ -38,5 +38,3 @@ function stateOf(record: SubjectRecord, settled: boolean): { state: State; reaso
   return { state: "pending", reason: result === "pending" ? reason : "" };
 }
 export const CLUSTER_MISSING = "cluster not configured";
-/** How the reason begins of whoever waits because Rancher has made the impersonator. */
-export const RANCHERS = "managed by Rancher";

@@ -7,7 +7,8 @@ import { type ResyncParts, type ResyncResult, resync } from "../../producers/res
 import { appliedFrom } from "../../shared/decide/memory.ts";
 import type { Wanted } from "../../shared/decide/objects.ts";
 import type { Kind } from "../../shared/decide/plan.ts";
-import { CLUSTER_MISSING, RANCHERS } from "../../shared/ledger/status.ts";
+import { RANCHERS } from "../../shared/decide/memory.ts";
+import { CLUSTER_MISSING } from "../../shared/ledger/status.ts";
 import { nameOf } from "../../shared/names.ts";
 import { anIdentity, wanted } from "../support/builders.ts";
 import { type Bench, DAY, aSettlement, benchOn, redisForFile, toldGrant } from "../support/ledger.ts";

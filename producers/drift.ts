@@ -26,8 +26,8 @@ const WATCHED = {
 } as const;
 type Watched = keyof typeof WATCHED;
 const KINDS = Object.keys(WATCHED) as Watched[];
-/** Longer than a watch may be silent before it is opened anew, which is heard: a quiet cluster must not look dead every minute and a half. */
-const LIVE_MS = 100_000;
+/** Longer than a watch lasts, after which it is opened anew, which is heard: a quiet cluster must not look dead. */
+const LIVE_MS = 90_000;
 /** What is seen while a run is at work on its subject is judged when that is done. */
 const AGAIN_MS = 250;
 

@@ -8,8 +8,9 @@ import { answerError, networkError } from "./errors.ts";
 import type { Access } from "./kubeconfig.ts";
 
 const CALL_MS = 10_000;
-const WATCH_SECONDS = 300;
-/** API servers send a bookmark about once a minute; silence for longer means that nobody is there. */
+/** An API server sends a bookmark two seconds before a watch ends, so that its version moves on where nothing happens; else, on an idle one, the first after two minutes. */
+const WATCH_SECONDS = 80;
+/** Silence for longer than a watch lasts means that nobody is there. */
 const SILENCE_MS = 90_000;
 const PAGE = 500;
 export const METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";

@@ -107,7 +107,7 @@ function stopOnSignal(running: AsyncDisposable, log: Log): void {
 
 const outputOption = (): Option => new Option("--output <format>", "text for people, json for programs").choices(["text", "json"]).default("text");
 
-type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean };
+type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean; audience?: string[] };
 type Ask = (config: Config, options: Options, version: string) => Promise<Answer>;
 type AddQuestion = (name: string, about: string, needs: readonly Need[], ask: Ask, shape?: (command: Command) => Command) => void;
 
@@ -129,6 +129,16 @@ function addQuestions(program: Command): void {
   const add = questionsOf(program);
   add("check", "ask whether everything that is needed is there: settings, Redis, sources, clusters, every right", [], async (...parts) =>
     (await import("./commands/check.ts")).check(...parts),
+  );
+  add(
+    "bootstrap",
+    "print what an administrator applies to a cluster: its worker's account, rights and fence; calls no cluster",
+    [],
+    async (...parts) => (await import("./commands/bootstrap.ts")).bootstrap(...parts),
+    (command) =>
+      command
+        .requiredOption("--cluster <id>", "which, for the comments")
+        .option("--audience <name...>", "with UNDERSTUDY_TOKEN_MODE=request: the API server's own audience, where it is none of the usual ones"),
   );
   add(
     "plan",

@@ -24,14 +24,15 @@ export const SEALED_BY_ANNOTATION = "understudy.io/sealed-by";
 
 const DIRECT_LENGTH_MAX = 42; // 63, the limit of a label value, less the prefix
 const direct = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
-const endsLikeSlug = /-[0-9a-f]{16}$/;
+/** Also read by the fence, in CEL: plain enough for both. */
+export const SLUG_END = /-[0-9a-f]{16}$/;
 
 /**
  * The part of the object names that stands for the user: the id itself where Kubernetes allows it, else a slug and 64 bits of SHA-256.
  * No id that is used as it is ends like a slug, so the two forms never meet.
  */
 export function slugOf(user: string): string {
-  if (user.length <= DIRECT_LENGTH_MAX && direct.test(user) && !endsLikeSlug.test(user)) return user;
+  if (user.length <= DIRECT_LENGTH_MAX && direct.test(user) && !SLUG_END.test(user)) return user;
   const hash = createHash("sha256").update(user, "utf8").digest("hex").slice(0, 16);
   const readable = user
     .toLowerCase()

@@ -12,6 +12,8 @@ import type { Log } from "../shared/run/log.ts";
 import { errorFields } from "../shared/run/log.ts";
 import type { Metrics, PassResult } from "../shared/run/metrics.ts";
 import type { Subject } from "../shared/subject.ts";
+import type { Fences } from "./fence.ts";
+import { UnfencedError } from "./fence.ts";
 import type { Gate } from "./gate.ts";
 import { isAway } from "./gate.ts";
 import type { Locks } from "./locks.ts";
@@ -27,6 +29,8 @@ const IMPORT_WAIT_MS = 1_000;
 const UNREAD_WAIT_MS = 1_000;
 /** Where the record could not be asked: Redis itself is away. */
 const RETRY_MS = 5_000;
+/** A subject whose cluster has no fence is looked at again after this. */
+const UNFENCED_MS = 30_000;
 const AWAY_MS_MAX = 8_000;
 
 /** What every job of a process shares. */
@@ -35,6 +39,8 @@ export interface Workbench extends Settings {
   readonly locks: Locks;
   readonly log: Log;
   readonly metrics: Metrics;
+  /** Undefined where no fence is required. */
+  readonly fences: Fences | undefined;
   gateOf(cluster: string): Gate;
   /** The import mark is missing: stop taking jobs until it is back. */
   onIncomplete(): void;
@@ -137,7 +143,10 @@ async function attempt(run: Run, job: Job, bench: Workbench): Promise<PassResult
   const hold = bench.locks.hold(run);
   run.signal = AbortSignal.any([hold.signal, run.signal]);
   try {
-    const outcome = await bench.gateOf(subject.cluster).calls(() => reconcile(run, taken, bench));
+    const outcome = await bench.gateOf(subject.cluster).calls(async () => {
+      await bench.fences?.assertOn(run.client);
+      return reconcile(run, taken, bench);
+    });
     return await report(outcome, run, job, Math.round(performance.now() - began), taken.read.now, bench);
   } finally {
     hold.release();
@@ -180,6 +189,11 @@ async function afterError(error: unknown, run: Run, job: Job, token: string, ben
     await job.moveToDelayed(Date.now() + move.waitMs, token);
     if (error instanceof NotNow && error.why === "early") await comeEarlier(job, move.waitMs, bench);
     return { thrown: new DelayedError(), result: error instanceof NotNow && error.why === "busy" ? "busy" : "released" };
+  }
+  if (error instanceof UnfencedError) {
+    await bench.ledger.fail(subject, run.me, run.stamp, { mode: "shelve", waitMs: UNFENCED_MS, ...how });
+    bench.log.handedBack({ ...subject, reason, waitMs: UNFENCED_MS });
+    return { result: "waiting" };
   }
   if (run.stamp === "") throw new RetryError(reason, RETRY_MS);
   // The gate keeps everybody from a cluster that is away; once it is back nobody waits long for having found out.

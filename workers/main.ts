@@ -12,6 +12,7 @@ import type { Service } from "../shared/run/service.ts";
 import { openService, openServiceOps } from "../shared/run/service.ts";
 import type { Workbench } from "./consumer.ts";
 import { consume } from "./consumer.ts";
+import { Fences } from "./fence.ts";
 import { watchFills } from "./fills.ts";
 import { Gate } from "./gate.ts";
 import { Locks } from "./locks.ts";
@@ -66,6 +67,7 @@ function openBench(service: Service, locks: Locks, onIncomplete: () => void): Wo
     metrics,
     gateOf,
     onIncomplete,
+    fences: config.requireFence ? new Fences(log) : undefined,
     policy: config,
     profile: config.profile,
     install: config.install,

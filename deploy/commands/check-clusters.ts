@@ -1,10 +1,10 @@
 // `check` of the downstream clusters: is each there, what is its version, which rights are missing on it. Whatever goes wrong is a problem with its next move.
-import type { TokenMode } from "../../shared/decide/objects.ts";
 import type { ClusterClient } from "../../shared/kube/client.ts";
 import { managementClient, openClusters, problemLine, whereClustersAre } from "../../shared/kube/clusters-open.ts";
 import { grantFor, secretsName } from "../../shared/kube/clusters-secrets.ts";
 import type { Clusters } from "../../shared/kube/clusters.ts";
 import { ApiError, isStatus } from "../../shared/kube/errors.ts";
+import { fenceBites } from "../../shared/kube/fence.ts";
 import { NAMESPACE } from "../../shared/names.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { withoutSecrets } from "../../shared/run/log.ts";
@@ -12,13 +12,13 @@ import { inTurns, may, missingRights, namespaceStands, targetOf } from "./rights
 
 /** One that does not answer takes ten seconds, so that a hundred of them take forty. */
 const CLUSTERS_AT_ONCE = 32;
-const FENCE_PATH = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/understudy-worker-fence";
 
 export interface ClusterRow {
   readonly cluster: string;
   /** It let itself be asked. Of one that did not nothing else is known. */
   readonly reachable: boolean;
   readonly version: string | null;
+  /** On = it refused what it has to refuse, asked with the account of the kubeconfig. */
   readonly fence: "on" | "off";
   readonly missing: readonly string[];
 }
@@ -39,7 +39,7 @@ export async function checkClusters(config: Config, userAgent: string): Promise<
   }
   await using opened = clusters;
   const [found, secrets] = await Promise.all([
-    inTurns(opened.ids(), CLUSTERS_AT_ONCE, (cluster) => checkCluster(opened.get(cluster)!, config.tokenMode)),
+    inTurns(opened.ids(), CLUSTERS_AT_ONCE, (cluster) => checkCluster(opened.get(cluster)!, config)),
     secretsProblems(config, userAgent),
   ]);
   const unusable = new Set([...[...opened.problems()].map(problemLine), ...secrets]);
@@ -67,13 +67,13 @@ async function secretsProblems(config: Config, userAgent: string): Promise<strin
 }
 
 /** The first call that fails ends the questions: the rest would fail alike. */
-async function checkCluster(client: ClusterClient, tokenMode: TokenMode): Promise<Part<ClusterRow>> {
+async function checkCluster(client: ClusterClient, { tokenMode, requireFence }: Config): Promise<Part<ClusterRow>> {
   const { cluster } = client;
   const whose = `cluster ${cluster}`;
   const row: ClusterRow = { cluster, reachable: false, version: null, fence: "off", missing: [] };
   try {
     const version = await versionOf(client);
-    const [fence, missing, namespace] = await Promise.all([fenceOf(client), missingRights(client, tokenMode), namespaceStands(client)]);
+    const [bites, missing, namespace] = await Promise.all([fenceBites(client), missingRights(client, tokenMode), namespaceStands(client)]);
     const problems = [...Map.groupBy(missing, targetOf)].map(
       ([target, rights]) => `${whose}: grant its account ${rights.map(({ verb }) => verb).join(", ")} on ${target}`,
     );
@@ -81,6 +81,9 @@ async function checkCluster(client: ClusterClient, tokenMode: TokenMode): Promis
       missing.push(namespace.missing);
       problems.push(`${whose}: namespace ${NAMESPACE} is not there and its account may not make it: kubectl create namespace ${NAMESPACE}`);
     }
+    if (requireFence && !bites)
+      problems.push(`${whose}: UNDERSTUDY_REQUIRE_FENCE, and its fence is not on: understudy bootstrap --cluster ${cluster} | kubectl apply -f -`);
+    const fence = bites ? "on" : "off";
     const warnings = namespace.stands === "hidden" ? [`${whose}: its account can neither see nor make namespace ${NAMESPACE}; see that it is there`] : [];
     return { row: { ...row, reachable: true, version, fence, missing: missing.map((right) => `${right.verb} ${targetOf(right)}`) }, problems, warnings };
   } catch (error) {
@@ -97,13 +100,6 @@ async function versionOf(client: ClusterClient): Promise<string | null> {
     throw error;
   }
 }
-
-/** Only what can be read counts: a worker's own account usually may not. */
-const fenceOf = (client: ClusterClient): Promise<"on" | "off"> =>
-  client.call("GET", FENCE_PATH).then(
-    () => "on",
-    () => "off",
-  );
 
 /** Why a cluster cannot be asked, and what to do. Never its answer: that may hold anything. */
 export function whyNot({ server }: ClusterClient, whose: string, error: unknown): string {

@@ -1,4 +1,5 @@
-// The rights that a worker needs on a cluster, asked of its API server one by one (SelfSubjectAccessReview: it changes nothing, and everybody may ask).
+// The rights that a worker needs on a cluster: the one list that `check` asks for, of its API server one by one (SelfSubjectAccessReview: it changes nothing,
+// and everybody may ask), and that `bootstrap` grants.
 import type { V1SelfSubjectAccessReview } from "@kubernetes/client-node";
 import type { TokenMode } from "../../shared/decide/objects.ts";
 import type { ClusterClient } from "../../shared/kube/client.ts";
@@ -6,7 +7,7 @@ import { isStatus } from "../../shared/kube/errors.ts";
 import { NAMESPACE } from "../../shared/names.ts";
 
 const CALLS_AT_ONCE = 4;
-const RBAC = "rbac.authorization.k8s.io";
+export const RBAC = "rbac.authorization.k8s.io";
 const KEEP = ["get", "list", "watch", "create", "update", "delete"] as const;
 
 export interface Right {
@@ -30,7 +31,11 @@ const NEEDED: readonly Right[] = [
 ];
 /** Where no token is kept, each is asked for. */
 const REQUEST_TOKENS: Right = { verb: "create", group: "", resource: "serviceaccounts/token", namespace: NAMESPACE };
+/** What no worker does, and `check` does to see whether the namespace stands. */
+export const SEE_NAMESPACE: Right = { verb: "get", group: "", resource: "namespaces", name: NAMESPACE };
 const MAKE_NAMESPACE: Right = { verb: "create", group: "", resource: "namespaces" };
+
+export const neededRights = (tokenMode: TokenMode): readonly Right[] => (tokenMode === "request" ? [...NEEDED, REQUEST_TOKENS] : NEEDED);
 
 /** `clusterroles.rbac.authorization.k8s.io`, `secrets in cattle-impersonation-system`. */
 export const targetOf = ({ group, resource, namespace, name }: Right): string =>
@@ -47,7 +52,7 @@ export async function may(client: ClusterClient, { verb, group, resource, namesp
 
 /** @throws ApiError when the server does not say. */
 export async function missingRights(client: ClusterClient, tokenMode: TokenMode): Promise<Right[]> {
-  const needed = tokenMode === "request" ? [...NEEDED, REQUEST_TOKENS] : NEEDED;
+  const needed = neededRights(tokenMode);
   const allowed = await inTurns(needed, CALLS_AT_ONCE, (right) => may(client, right));
   return needed.filter((_, at) => !allowed[at]);
 }

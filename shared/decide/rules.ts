@@ -13,7 +13,7 @@ interface NamedRule {
   readonly resources: readonly [string];
   readonly resourceNames: Names;
 }
-const OPEN_RESOURCES = ["userextras/requesttokenid", "userextras/requesthost"] as const;
+export const OPEN_RESOURCES = ["userextras/requesttokenid", "userextras/requesthost"] as const;
 /** Any value is allowed: Rancher's two, and no other resource. */
 interface OpenRule {
   readonly verbs: readonly ["impersonate"];

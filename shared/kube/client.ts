@@ -70,10 +70,15 @@ export class ClusterClient {
 
   /** One call. @throws ApiError for every status from 300 on, and for no answer. */
   async call<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
-    const headers: Headers = { ...(await this.#access.authorize()), accept: options.accept ?? "application/json" };
-    const { status, body, headers: answer } = await this.#send(this.#calls, method, path, headers, options);
-    if (status >= 300) throw answerError({ cluster: this.cluster, method, path }, status, answer, body);
+    const { status, body, headers } = await this.ask(method, path, options);
+    if (status >= 300) throw answerError({ cluster: this.cluster, method, path }, status, headers, body);
     return JSON.parse(body) as T;
+  }
+
+  /** One call whose refusal is what is asked for: any status is an answer. Its body is for the caller's eyes only. @throws ApiError for no answer. */
+  async ask(method: string, path: string, options: CallOptions = {}): Promise<{ status: number; body: string; headers: Record<string, unknown> }> {
+    const headers: Headers = { ...(await this.#access.authorize()), accept: options.accept ?? "application/json" };
+    return this.#send(this.#calls, method, path, headers, options);
   }
 
   /** The whole of a list, page by page, as one consistent snapshot. A page that is missing is an error, never a shorter list. */

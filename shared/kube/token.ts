@@ -4,7 +4,8 @@ import { NAMESPACE, nameOf } from "../names.ts";
 import type { ClusterClient } from "./client.ts";
 import { ApiError } from "./errors.ts";
 
-const REQUEST_SECONDS = 3600;
+/** Of a requested token; the fence lets none live longer. */
+export const REQUEST_SECONDS = 3600;
 const REQUEST = JSON.stringify({ apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec: { expirationSeconds: REQUEST_SECONDS } });
 
 /** `expiresAt`: ms of the API server's clock; it may give less than the hour that was asked for. */

@@ -1,5 +1,5 @@
 -- S6 fail: gives the lock back without a result.
--- KEYS record, due, revocations. ARGV subject, me, stamp, mode fail|terminal|release, wait ms (release; of fail the longest, 0 = ten minutes), reason, 1 if a write's answer is unknown, jitter in [0,1), 1 if something was written, what it revoked (removed|narrowed|''), the version of what another manager had written or ''.
+-- KEYS record, due, revocations. ARGV subject, me, stamp, mode fail|terminal|release|shelve, wait ms (release, shelve; of fail the longest, 0 = ten minutes), reason, 1 if a write's answer is unknown, jitter in [0,1), 1 if something was written, what it revoked (removed|narrowed|''), the version of what another manager had written or ''.
 -- Returns ms until the next try; 0 for a run that is no longer the owner.
 local rec, due, subject, mode = KEYS[1], KEYS[2], ARGV[1], ARGV[4]
 if (redis.call('HGET', rec, 'owner') or '') ~= ARGV[2] then return 0 end
@@ -17,6 +17,13 @@ end
 if mode == 'release' then
   set(rec, fields)
   redis.call('ZADD', due, now + tonumber(ARGV[5]) + 60000, subject)
+  return tonumber(ARGV[5])
+end
+-- Not to be worked on as its cluster stands, which is no failure: it waits, unsettled, and the sweep looks again.
+if mode == 'shelve' then
+  fields.result, fields.reason, fields.retryAt, fields.obs = 'waiting', ARGV[6], '0', int(math.max(0, math.min(num(rec, 'obs'), num(rec, 'gen') - 1)))
+  set(rec, fields)
+  redis.call('ZADD', due, now + tonumber(ARGV[5]), subject)
   return tonumber(ARGV[5])
 end
 local newer = redis.call('HGET', rec, 'stamp') ~= ARGV[3]

@@ -107,7 +107,7 @@ export class Ledger extends Notes {
     subject: Subject,
     me: string,
     stamp: string,
-    how: Done & { mode: "fail" | "terminal" | "release"; waitMs?: number; reason: string; unknown: boolean; wrote?: boolean },
+    how: Done & { mode: "fail" | "terminal" | "release" | "shelve"; waitMs?: number; reason: string; unknown: boolean; wrote?: boolean },
   ): Promise<number> {
     const wait = [how.mode, Math.ceil(how.waitMs ?? 0), how.reason];
     const did = [how.unknown ? 1 : 0, Math.random(), how.wrote ? 1 : 0, how.revokes ?? "", how.rival ?? ""];

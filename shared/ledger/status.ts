@@ -31,10 +31,13 @@ function stateOf(record: SubjectRecord, settled: boolean): { state: State; reaso
   const { result } = record;
   const reason = [record.reason, record.alien && `tampering: bound by ${record.alien} too`].filter(Boolean).join("; ");
   if (result === "failed") return { state: "failed", reason };
-  if (result === "waiting" && (settled || record.reason === CLUSTER_MISSING)) return { state: "waiting", reason };
+  if (result === "waiting" && (settled || SHELVED.has(record.reason))) return { state: "waiting", reason };
   if (settled && (result === "ready" || result === "removed")) return { state: result, reason };
   if (record.grants.length === 0 && record.gen === 0) return { state: "removed", reason };
   if (result === "retrying") return { state: "pending", reason: `tried ${record.fails} times, next at ${new Date(record.retryAt).toISOString()}: ${reason}` };
   return { state: "pending", reason: result === "pending" ? reason : "" };
 }
 export const CLUSTER_MISSING = "cluster not configured";
+export const FENCE_OFF = "the fence is not on";
+/** Not worked on for a reason that is not the subject's; whatever more becomes known of it meanwhile waits as well. */
+const SHELVED: ReadonlySet<string> = new Set([CLUSTER_MISSING, FENCE_OFF]);

@@ -33,6 +33,8 @@ export interface Config {
   readonly install: string;
   /** Rancher's own objects become ours. */
   readonly adopt: boolean;
+  /** Workers leave a cluster alone whose admission policy does not hold them back. */
+  readonly requireFence: boolean;
   readonly globalRoles: readonly string[];
   readonly denyPrefixes: readonly string[];
   readonly groupsMax: number;
@@ -153,6 +155,11 @@ export const SETTINGS = {
     about:
       "`true` takes over impersonators that Rancher made, as they stand (same objects, same token); wider ones wait, with the reason. Else all are left alone",
   },
+  UNDERSTUDY_REQUIRE_FENCE: {
+    schema: z.enum(["true", "false"]),
+    fallback: "false",
+    about: "`true` writes nothing on a cluster where the fence of `bootstrap` is not on; its subjects wait",
+  },
   LOG_LEVEL: { schema: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]), fallback: "info", about: "pino's level; logs go to stderr" },
 } as const satisfies Record<string, { schema: z.ZodType; fallback?: string; about: string }>;
 type Name = keyof typeof SETTINGS;
@@ -197,6 +204,7 @@ function configOf(s: z.output<z.ZodObject<Shape>>): Config {
     facts: s.UNDERSTUDY_FACTS,
     install: s.UNDERSTUDY_INSTALL,
     adopt: s.UNDERSTUDY_ADOPT === "true",
+    requireFence: s.UNDERSTUDY_REQUIRE_FENCE === "true",
     globalRoles: s.UNDERSTUDY_GLOBAL_ROLES,
     denyPrefixes: s.UNDERSTUDY_DENY_PREFIXES,
     groupsMax: s.UNDERSTUDY_GROUPS_MAX,

@@ -52,6 +52,8 @@ const TEXTS = {
   gateOpened: ["info", "cluster gate opened"],
   importMissing: ["warn", "work paused until the import stands"],
   importBack: ["info", "work resumed"],
+  fenceOff: ["error", "cluster left alone: its fence is not on"],
+  fenceOn: ["info", "cluster worked on again: its fence is on"],
   swept: ["info", "forgotten subjects woken"],
   resynced: ["info", "cluster resynced"],
   resyncFailed: ["warn", "resync of a cluster failed and is tried again"],

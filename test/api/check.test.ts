@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
 import { Redis } from "ioredis";
+import { FENCE_TEXTS } from "../../shared/kube/fence.ts";
 import { kubeconfigText } from "../apiserver/files.ts";
 import { startApiServer } from "../apiserver/start.ts";
 import { startFaultProxy } from "../support/fault-proxy.ts";
@@ -136,10 +137,11 @@ test("with the least-privilege account of a worker all is right, and check itsel
   const audit = (await readFile(server.auditLog, "utf8"))
     .split("\n")
     .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as { userAgent?: string; verb: string; objectRef?: { resource: string } });
+    .map((line) => JSON.parse(line) as { userAgent?: string; verb: string; requestURI: string });
   const ours = audit.filter(({ userAgent }) => /^understudy\/\S+ check$/.test(userAgent ?? ""));
   assert.ok(ours.length > EVERY_RIGHT.length);
-  for (const { verb, objectRef } of ours) assert.ok(verb === "get" || objectRef?.resource === "selfsubjectaccessreviews", `${verb} ${objectRef?.resource}`);
+  for (const { verb, requestURI } of ours)
+    assert.ok(verb === "get" || /\/(selfsubjectaccessreviews|clusterroles\?dryRun=All)$/.test(requestURI), `${verb} ${requestURI}`);
 });
 
 test("each right that an account lacks is named, grouped into one next move for each kind", async () => {
@@ -160,22 +162,21 @@ test("each right that an account lacks is named, grouped into one next move for 
   assert.ok(problems.includes(`cluster c-short: grant its account escalate, bind on clusterroles.${RBAC}`), problems.join("\n"));
 });
 
-test("the fence counts as on only where its binding can be read", async () => {
-  const path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
-  const made = await server.call("POST", path, {
-    metadata: { name: "understudy-worker-fence" },
-    spec: { policyName: "understudy-worker-fence", validationActions: ["Deny"] },
-  });
-  assert.equal(made.status, 201);
-  const { clusters } = await check({ "c-admin.yaml": server.kubeconfig, "c-worker.yaml": await server.workerKubeconfig() });
-  await server.call("DELETE", `${path}/understudy-worker-fence`);
-  assert.deepEqual(
-    clusters.map(({ cluster, fence }) => [cluster, fence]),
-    [
-      ["c-admin", "on"],
-      ["c-worker", "off"],
-    ],
-  );
+test("the fence counts as on only where it refuses the worker in its own words: neither another policy's refusal nor an administrator proves it", async () => {
+  const admission = "/apis/admissionregistration.k8s.io/v1";
+  const name = "nobody-makes-roles";
+  const worker = await server.workerKubeconfig();
+  const resourceRules = [{ apiGroups: [RBAC], apiVersions: ["*"], operations: ["CREATE"], resources: ["clusterroles"] }];
+  const validations = [{ expression: "false", message: Object.values(FENCE_TEXTS).join("; ") }];
+  await server.call("POST", `${admission}/validatingadmissionpolicies`, { metadata: { name }, spec: { matchConstraints: { resourceRules }, validations } });
+  const spec = { policyName: name, validationActions: ["Deny"] };
+  await server.call("POST", `${admission}/validatingadmissionpolicybindings`, { metadata: { name }, spec });
+  const tried = () => server.call("POST", `/apis/${RBAC}/v1/clusterroles?dryRun=All`, { metadata: { name: "a-role" }, rules: [] });
+  await waitUntil("it refuses", async () => (await tried()).status === 422);
+  const { clusters } = await check({ "c-admin.yaml": server.kubeconfig, "c-nobody.yaml": nobody, "c-worker.yaml": worker });
+  for (const kind of ["validatingadmissionpolicybindings", "validatingadmissionpolicies"]) await server.call("DELETE", `${admission}/${kind}/${name}`);
+  await waitUntil("it refuses no more", async () => (await tried()).status === 201);
+  assert.deepEqual(new Set(clusters.map(({ reachable, fence }) => `${reachable} ${fence}`)), new Set(["true off"]));
 });
 
 test("a cluster that does not let itself be asked is a problem with a next move, and hides none of the others", async () => {

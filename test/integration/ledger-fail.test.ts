@@ -180,3 +180,14 @@ test("a failed subject stays failed through releases, and is ready once it settl
   await ledger.settle(alice, settled.me, settled.record, aSettlement());
   assert.deepEqual([(await ledger.record(alice))?.result, (await ledger.record(alice))?.reason], ["ready", ""]);
 });
+
+test("a run whose cluster may not be written to leaves its subject waiting and unsettled, because it is no failure and the sweep has to look again", async () => {
+  const { ledger, me, record, now, dueAt } = await running();
+  const SHELVED = { mode: "shelve", waitMs: 30_000, reason: "the fence is not on", unknown: false } as const;
+  assert.equal(await ledger.fail(alice, me, record.stamp, SHELVED), 30_000);
+  const left = (await ledger.record(alice))!;
+  assert.deepEqual([left.owner, left.fails, left.retryAt, left.result, left.reason], ["", 0, 0, "waiting", SHELVED.reason]);
+  assert.ok(left.obs < left.gen && left.applied, "what stands is remembered");
+  assertNear(await dueAt(alice), (await now()) + 30_000, "due");
+  assert.equal((await ledger.take(alice, aMe())).answer, "go", "whoever is woken may try at once");
+});

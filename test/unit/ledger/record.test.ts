@@ -143,11 +143,14 @@ const states: readonly (readonly [why: string, record: Map<string, string>, row:
     settled({ result: "ready", conf: "b".repeat(40) }),
     { state: "pending", reason: "" },
   ],
-  [
-    "a subject of a cluster that is not configured waits, whatever is new",
-    settled({ result: "waiting", gen: 9, reason: "cluster not configured" }),
-    { state: "waiting", reason: "cluster not configured" },
-  ],
+  ...["cluster not configured", "the fence is not on"].map(
+    (reason) =>
+      [
+        `a subject that is not worked on because ${reason} waits, whatever is new`,
+        settled({ result: "waiting", gen: 9, reason }),
+        { state: "waiting", reason },
+      ] as const,
+  ),
   [
     "a parked subject is pending, and says for what",
     settled({ result: "pending", gen: 4, reason: "its token is not filled" }),

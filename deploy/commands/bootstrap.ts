@@ -1,0 +1,51 @@
+// `bootstrap`: prints what an administrator applies to a cluster once, as YAML. Calls no cluster and no Redis: the same settings print the same.
+import { stringify } from "yaml";
+import type { Config } from "../../shared/run/config.ts";
+import { ClusterId } from "../../shared/subject.ts";
+import { workerFence } from "../bootstrap/fence.ts";
+import { guards } from "../bootstrap/guards.ts";
+import type { Part } from "../bootstrap/rbac.ts";
+import { WORKER, account, namespaces } from "../bootstrap/rbac.ts";
+import { UsageError } from "../settings.ts";
+import type { Answer } from "./output.ts";
+
+/** What API servers call themselves: kubeadm's and upstream's, and with them those of k3s and RKE2. */
+const AUDIENCES = ["https://kubernetes.default.svc.cluster.local", "https://kubernetes.default.svc", "k3s", "rke2"];
+
+/** @throws UsageError for an id that no cluster can have. */
+export async function bootstrap(config: Config, options: { cluster?: string; audience?: readonly string[] }, version: string): Promise<Answer> {
+  const { cluster = "", audience = [] } = options;
+  if (!ClusterId.safeParse(cluster).success) throw new UsageError("--cluster: a cluster id has up to 63 lower case letters, digits, - or .");
+  // The fence before the account that it holds back.
+  const parts = [...namespaces(), ...workerFence({ ...config, audiences: [...audience, ...AUDIENCES] }), ...guards(), ...account(config.tokenMode)];
+  const yaml = [headOf(config, cluster, version), ...parts.map(documentOf)].join("---\n");
+  return { json: { apiVersion: "v1", kind: "List", items: parts.map(({ object }) => object) }, text: yaml.trimEnd(), exitCode: 0 };
+}
+
+/** A comment above each object that needs one; expressions as the lines that they are written in. */
+const documentOf = ({ why, object }: Part): string => (why === "" ? "" : `# ${why}\n`) + stringify(object, { lineWidth: 0, blockQuote: "literal" });
+
+function headOf({ profile, source, tokenMode }: Config, cluster: string, version: string): string {
+  const secret = `kubectl get secret ${WORKER.name} -n ${WORKER.namespace} -o`;
+  const lines = [
+    `Understudy ${version} on cluster ${cluster}: profile ${profile}, source ${source}, tokens by ${tokenMode}.`,
+    "An administrator of that cluster (Kubernetes 1.30 or newer) applies it:",
+    `  npx understudy bootstrap --cluster ${cluster} | kubectl apply -f -`,
+    "Applied again it changes nothing. Apply it again after a new version, and with other settings.",
+    "",
+    "Then the kubeconfig of its account, for UNDERSTUDY_CLUSTERS_DIR:",
+    `  server=$(kubectl config view --minify -o jsonpath='{.clusters[0].cluster.server}')`,
+    `  ca=$(${secret} jsonpath='{.data.ca\\.crt}')`,
+    `  token=$(${secret} jsonpath='{.data.token}' | base64 -d)`,
+    `  cat > ${cluster}.yaml <<END`,
+    "  apiVersion: v1",
+    "  kind: Config",
+    "  current-context: worker",
+    "  clusters: [{name: it, cluster: {server: $server, certificate-authority-data: $ca}}]",
+    "  contexts: [{name: worker, context: {cluster: it, user: worker}}]",
+    "  users: [{name: worker, user: {token: $token}}]",
+    "  END",
+    "and what it may do, and whether the fence is on:  npx understudy check",
+  ];
+  return lines.map((line) => `# ${line}`.trimEnd() + "\n").join("");
+}

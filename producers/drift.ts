@@ -7,21 +7,21 @@ import type { Kind } from "../shared/decide/plan.ts";
 import { isMadeByOthers, isStopped } from "../shared/decide/rival.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { METADATA_ONLY, METADATA_ONLY_LIST } from "../shared/kube/client.ts";
+import { COLLECTIONS, LABELLED } from "../shared/kube/paths.ts";
 import { every, follow } from "../shared/kube/watch.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { SubjectRecord } from "../shared/ledger/record.ts";
-import { IMPERSONATOR_LABEL, NAMESPACE, PREFIX } from "../shared/names.ts";
+import { NAMESPACE, PREFIX } from "../shared/names.ts";
 import type { Log } from "../shared/run/log.ts";
 import type { Metrics } from "../shared/run/metrics.ts";
 
-const SELECTOR = { labelSelector: `${IMPERSONATOR_LABEL}=true` };
 const METADATA = { list: METADATA_ONLY_LIST, watch: METADATA_ONLY };
 /** The four kinds, and the namespace: what goes there takes the others along, so that its own events say it all. Secrets are watched without their contents, and without the label that a foreign one would not have. */
 const WATCHED = {
-  ClusterRole: { path: "/apis/rbac.authorization.k8s.io/v1/clusterroles", query: SELECTOR },
-  ClusterRoleBinding: { path: "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", query: SELECTOR },
-  ServiceAccount: { path: `/api/v1/namespaces/${NAMESPACE}/serviceaccounts`, query: SELECTOR },
-  Secret: { path: `/api/v1/namespaces/${NAMESPACE}/secrets`, query: {}, accept: METADATA },
+  ClusterRole: { path: COLLECTIONS.ClusterRole, query: LABELLED },
+  ClusterRoleBinding: { path: COLLECTIONS.ClusterRoleBinding, query: LABELLED },
+  ServiceAccount: { path: COLLECTIONS.ServiceAccount, query: LABELLED },
+  Secret: { path: COLLECTIONS.Secret, query: {}, accept: METADATA },
   Namespace: { path: "/api/v1/namespaces", query: { fieldSelector: `metadata.name=${NAMESPACE}` }, accept: METADATA },
 } as const;
 type Watched = keyof typeof WATCHED;

@@ -4,11 +4,9 @@ import type { KubernetesObject, V1ClusterRole, V1ClusterRoleBinding, V1RoleBindi
 import type { CallOptions, ClusterClient } from "../shared/kube/client.ts";
 import { METADATA_ONLY_LIST } from "../shared/kube/client.ts";
 import { isStatus } from "../shared/kube/errors.ts";
+import { COLLECTIONS, LABELLED, ROLE_BINDINGS } from "../shared/kube/paths.ts";
 import { IMPERSONATOR_LABEL, INSTALL_ANNOTATION, NAMESPACE, PREFIX, SECRET_ACCOUNT_ANNOTATION, USER_ANNOTATION } from "../shared/names.ts";
 
-const SELECTOR = { labelSelector: `${IMPERSONATOR_LABEL}=true` };
-const RBAC = "/apis/rbac.authorization.k8s.io/v1";
-const NAMESPACED = `/api/v1/namespaces/${NAMESPACE}`;
 const ACCOUNT_NAME = `system:serviceaccount:${NAMESPACE}:`;
 
 /** The objects of one user that say they are ours. */
@@ -42,15 +40,15 @@ export interface Objects {
 
 /** @throws ApiError when a list cannot be had whole; RoleBindings alone may be forbidden. */
 export const listAll = async (client: ClusterClient, install: string, signal: AbortSignal): Promise<Lists> =>
-  sortOut(await listObjects(client, SELECTOR, signal), install);
+  sortOut(await listObjects(client, LABELLED, signal), install);
 
 /** The five lists. `query`: which roles and accounts. @throws ApiError as `listAll`. */
 export async function listObjects(client: ClusterClient, query: CallOptions["query"], signal: AbortSignal): Promise<Objects> {
   const [roles, bindings, accounts, secrets, roleBindings] = await Promise.all([
-    client.list<V1ClusterRole>(`${RBAC}/clusterroles`, query, undefined, signal),
-    client.list<V1ClusterRoleBinding>(`${RBAC}/clusterrolebindings`, {}, undefined, signal),
-    client.list<V1ServiceAccount>(`${NAMESPACED}/serviceaccounts`, query, undefined, signal),
-    client.list(`${NAMESPACED}/secrets`, {}, METADATA_ONLY_LIST, signal),
+    client.list<V1ClusterRole>(COLLECTIONS.ClusterRole, query, undefined, signal),
+    client.list<V1ClusterRoleBinding>(COLLECTIONS.ClusterRoleBinding, {}, undefined, signal),
+    client.list<V1ServiceAccount>(COLLECTIONS.ServiceAccount, query, undefined, signal),
+    client.list(COLLECTIONS.Secret, {}, METADATA_ONLY_LIST, signal),
     roleBindingsOf(client, signal),
   ]);
   return { roles: roles.items, bindings: bindings.items, accounts: accounts.items, secrets: secrets.items, roleBindings };
@@ -86,7 +84,7 @@ export const isLabelled = ({ metadata }: KubernetesObject): boolean => metadata?
 /** Undefined where they may not be listed: less is seen then, and the caller says so. */
 async function roleBindingsOf(client: ClusterClient, signal: AbortSignal): Promise<V1RoleBinding[] | undefined> {
   try {
-    return (await client.list<V1RoleBinding>(`${RBAC}/rolebindings`, {}, undefined, signal)).items;
+    return (await client.list<V1RoleBinding>(ROLE_BINDINGS, {}, undefined, signal)).items;
   } catch (error) {
     if (isStatus(error, 403)) return undefined;
     throw error;

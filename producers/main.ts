@@ -86,26 +86,21 @@ async function followSources(started: AsyncDisposableStack, { config, log, metri
 
 /** A drift watch for each cluster, as long as its client lives: it begins by asking for a resync, which wakes whoever waited for the cluster. Returns when each was last known to be as settled. */
 function followClusters({ config, clusters, store, log, metrics, stopping, background }: Service): (cluster: string) => Promise<number | undefined> {
-  const watches = new Map<string, { readonly drift: Drift; readonly end: AbortController }>();
+  const watches = new Map<string, Drift>();
   const watch = (client: ClusterClient): void => {
-    watches.get(client.cluster)?.end.abort();
     const drift = new Drift({ client, ledger: store.ledger, install: config.install, log, metrics });
-    const end = new AbortController();
-    watches.set(client.cluster, { drift, end });
-    background(drift.run(AbortSignal.any([end.signal, stopping])));
+    watches.set(client.cluster, drift);
+    background(drift.run(AbortSignal.any([client.closed, stopping])));
     // Also where it cannot be watched: the resync says why.
     background(store.ledger.noteCluster(client.cluster, { resyncAt: 0 }));
   };
   clusters.listen({
     onAppeared: watch,
     onChanged: watch,
-    onGone: (cluster) => {
-      watches.get(cluster)?.end.abort();
-      watches.delete(cluster);
-    },
+    onGone: (cluster) => void watches.delete(cluster),
     onProblem: (file, problem) => log.clusterProblem({ file, problem }),
   });
-  return async (cluster) => watches.get(cluster)?.drift.seenAt();
+  return async (cluster) => watches.get(cluster)?.seenAt();
 }
 
 /** Without a management cluster there is nothing to import: logins are the truth, and the roles remember them. */

@@ -8,15 +8,9 @@ import type { Wanted } from "../shared/decide/objects.ts";
 import { secretRefOf } from "../shared/decide/objects.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { ApiError, isStatus } from "../shared/kube/errors.ts";
+import { COLLECTIONS } from "../shared/kube/paths.ts";
 import { IMPERSONATOR_LABEL, NAMESPACE, SECRET_ACCOUNT_ANNOTATION, SECRET_ACCOUNT_LABEL, nameOf } from "../shared/names.ts";
 
-const COLLECTIONS: Readonly<Record<Kind, string>> = {
-  ClusterRole: "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-  ClusterRoleBinding: "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
-  ServiceAccount: `/api/v1/namespaces/${NAMESPACE}/serviceaccounts`,
-  Secret: `/api/v1/namespaces/${NAMESPACE}/secrets`,
-};
-export const SECRETS_PATH = COLLECTIONS.Secret;
 const pathOf = (kind: Kind, name: string): string => `${COLLECTIONS[kind]}/${name}`;
 
 /** Somebody else wrote, or the object went: look again. Not a failure. */
@@ -48,7 +42,7 @@ export async function observe(client: ClusterClient, user: string, strays: reado
     getRole(client, user, signal),
     getBinding(client, user, signal),
     get<V1ServiceAccount>(client, "ServiceAccount", name, signal),
-    client.list<V1Secret>(SECRETS_PATH, selector, undefined, signal),
+    client.list<V1Secret>(COLLECTIONS.Secret, selector, undefined, signal),
   ]);
   const ref = account && secretRefOf(account);
   const labelled = new Set(list.items.map(({ metadata }) => metadata!.name));

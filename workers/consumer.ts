@@ -103,21 +103,17 @@ async function work(job: Job, token: string, cancelled: AbortSignal, queue: Queu
     return count("waiting");
   }
   const run = newRun(subject, client, cancelled);
-  // Whatever becomes of the run: what it gave and took is so.
-  const audit = (): void => {
-    const did = auditOf(run);
-    if (did) bench.log[did.what]({ ...did.fields, cause: parsed.data.cause });
-  };
   try {
-    const result = await bench.gateOf(subject.cluster).pass(queue, () => attempt(run, job, bench));
-    audit();
-    return count(result);
+    return count(await bench.gateOf(subject.cluster).pass(queue, () => attempt(run, job, bench)));
   } catch (error) {
-    audit();
     const end = await afterError(error, run, job, token, bench);
     count(end.result);
     if (end.thrown) throw end.thrown;
     return end.result;
+  } finally {
+    // Whatever becomes of the run: what it gave and took is so.
+    const did = auditOf(run);
+    if (did) bench.log[did.what]({ ...did.fields, cause: parsed.data.cause });
   }
 }
 

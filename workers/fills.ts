@@ -2,12 +2,12 @@
 import type { KubernetesObject, V1ManagedFieldsEntry } from "@kubernetes/client-node";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { METADATA_ONLY, METADATA_ONLY_LIST } from "../shared/kube/client.ts";
+import { COLLECTIONS, LABELLED } from "../shared/kube/paths.ts";
 import { follow } from "../shared/kube/watch.ts";
 import type { Ledger } from "../shared/ledger/ledger.ts";
-import { IMPERSONATOR_LABEL, USER_ANNOTATION } from "../shared/names.ts";
+import { USER_ANNOTATION } from "../shared/names.ts";
 import type { Log } from "../shared/run/log.ts";
 import type { Metrics } from "../shared/run/metrics.ts";
-import { SECRETS_PATH } from "./cluster.ts";
 
 export interface FillWatch {
   readonly client: ClusterClient;
@@ -27,8 +27,8 @@ export async function watchFills({ client, ledger, log, metrics }: FillWatch, si
   await follow(
     client,
     {
-      path: SECRETS_PATH,
-      query: { labelSelector: `${IMPERSONATOR_LABEL}=true` },
+      path: COLLECTIONS.Secret,
+      query: LABELLED,
       accept: { list: METADATA_ONLY_LIST, watch: METADATA_ONLY },
       onList: async ({ items }) => void (await Promise.all(items.map(wake))),
       onEvent: async (type, object) => (type === "DELETED" ? undefined : wake(object)),

@@ -110,7 +110,6 @@ function importGate(workers: readonly Worker[], { log, stopping, importStands, b
 /** A fill watch for each cluster, as long as its client lives; one that appears or changes wakes what waited for it. */
 function followClusters({ clusters, stopping, background }: Service, bench: Workbench): void {
   const { ledger, log, metrics } = bench;
-  const watches = new Map<string, AbortController>();
   // One after the other for each cluster: a file that goes and comes back must end with the waking.
   const turns = new Map<string, Promise<void>>();
   const inTurn = (cluster: string, act: () => Promise<void>): void => {
@@ -118,12 +117,7 @@ function followClusters({ clusters, stopping, background }: Service, bench: Work
     turns.set(cluster, turn);
     background(turn);
   };
-  const watch = (client: ClusterClient): void => {
-    watches.get(client.cluster)?.abort();
-    const end = new AbortController();
-    watches.set(client.cluster, end);
-    background(watchFills({ client, ledger, log, metrics }, AbortSignal.any([end.signal, stopping])));
-  };
+  const watch = (client: ClusterClient): void => background(watchFills({ client, ledger, log, metrics }, AbortSignal.any([client.closed, stopping])));
   clusters.listen({
     onAppeared(client) {
       log.clusterAppeared({ cluster: client.cluster });
@@ -137,7 +131,6 @@ function followClusters({ clusters, stopping, background }: Service, bench: Work
     },
     onGone(cluster) {
       log.clusterGone({ cluster });
-      watches.get(cluster)?.abort();
       inTurn(cluster, () => shelveAll(cluster, bench));
     },
     onProblem: (file, problem) => log.clusterProblem({ file, problem }),

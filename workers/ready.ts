@@ -4,7 +4,7 @@ import type { Witness } from "../shared/decide/rules.ts";
 import { headersFor } from "../shared/decide/rules.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { answerError } from "../shared/kube/errors.ts";
-import { requestToken } from "../shared/kube/token.ts";
+import { requestToken, tokenIn } from "../shared/kube/token.ts";
 import { pause } from "../shared/kube/watch.ts";
 import { getSecret } from "./cluster.ts";
 
@@ -14,12 +14,6 @@ const UNPROVED_MS = 1_000;
 const UNPROVED_AGAIN_MS = 30_000;
 const REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 const REVIEW = JSON.stringify({ apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" });
-
-/** The token in a Secret; undefined while the token controller has not filled it. */
-export function tokenIn(secret: V1Secret | undefined): string | undefined {
-  const base64 = secret?.data?.["token"];
-  return base64 ? Buffer.from(base64, "base64").toString("utf8") : undefined;
-}
 
 /** A SelfSubjectReview's answer. 401 and 403 are answers too. */
 export interface Review {

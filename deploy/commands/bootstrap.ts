@@ -1,12 +1,11 @@
 // `bootstrap`: prints what an administrator applies to a cluster once, as YAML. Calls no cluster and no Redis: the same settings print the same.
 import { stringify } from "yaml";
 import type { Config } from "../../shared/run/config.ts";
-import { ClusterId } from "../../shared/subject.ts";
 import { workerFence } from "../bootstrap/fence.ts";
 import { guards } from "../bootstrap/guards.ts";
 import type { Part } from "../bootstrap/rbac.ts";
 import { WORKER, account, namespaces } from "../bootstrap/rbac.ts";
-import { UsageError } from "../settings.ts";
+import { clusterFrom } from "./ids.ts";
 import type { Answer } from "./output.ts";
 
 /** What API servers call themselves: kubeadm's and upstream's, and with them those of k3s and RKE2. */
@@ -14,8 +13,8 @@ const AUDIENCES = ["https://kubernetes.default.svc.cluster.local", "https://kube
 
 /** @throws UsageError for an id that no cluster can have. */
 export async function bootstrap(config: Config, options: { cluster?: string; audience?: readonly string[] }, version: string): Promise<Answer> {
-  const { cluster = "", audience = [] } = options;
-  if (!ClusterId.safeParse(cluster).success) throw new UsageError("--cluster: a cluster id has up to 63 lower case letters, digits, - or .");
+  const cluster = clusterFrom(options);
+  const { audience = [] } = options;
   // The fence before the account that it holds back.
   const parts = [...namespaces(), ...workerFence({ ...config, audiences: [...audience, ...AUDIENCES] }), ...guards(), ...account(config.tokenMode)];
   const yaml = [headOf(config, cluster, version), ...parts.map(documentOf)].join("---\n");

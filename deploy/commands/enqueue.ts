@@ -1,15 +1,12 @@
 // `enqueue`: look at one subject now. Brings no fact; the cause is "verify". Who was stopped because of another manager is written again.
 import type { Config } from "../../shared/run/config.ts";
 import { openStore } from "../../shared/run/redis.ts";
-import { ClusterId } from "../../shared/subject.ts";
-import { UsageError } from "../settings.ts";
+import { subjectFrom } from "./ids.ts";
 import type { Answer } from "./output.ts";
 
 /** @throws UsageError for ids that can name no subject. */
 export async function enqueue(config: Config, options: { cluster?: string; user?: string }): Promise<Answer> {
-  const { cluster = "", user = "" } = options;
-  if (!ClusterId.safeParse(cluster).success) throw new UsageError("--cluster: a cluster id has up to 63 lower case letters, digits, - or .");
-  if (user === "" || user.length > 1024) throw new UsageError("--user: 1 to 1024 characters");
+  const { cluster, user } = subjectFrom(options);
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const copy = await store.ledger.learn(user, { join: cluster });
   const { gen, delayMs } = await store.ledger.submit({ cluster, user }, { copy, again: true }, "verify", "binding");

@@ -13,8 +13,7 @@ import { CLUSTER_MISSING, statusOf } from "../../shared/ledger/status.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { openStore } from "../../shared/run/redis.ts";
 import type { Candidate, Grant, Identity, Subject } from "../../shared/subject.ts";
-import { ClusterId } from "../../shared/subject.ts";
-import { UsageError } from "../settings.ts";
+import { subjectFrom } from "./ids.ts";
 import type { Answer } from "./output.ts";
 import { table } from "./output.ts";
 
@@ -43,9 +42,8 @@ export interface Explanation extends Subject {
 }
 
 /** Reads two records. @throws UsageError for ids that can name no subject. */
-export async function explain(config: Config, { cluster = "", user = "" }: { cluster?: string; user?: string }): Promise<Answer> {
-  if (!ClusterId.safeParse(cluster).success) throw new UsageError("--cluster: a cluster id has up to 63 lower case letters, digits, - or .");
-  if (user === "" || user.length > 1024) throw new UsageError("--user: 1 to 1024 characters");
+export async function explain(config: Config, options: { cluster?: string; user?: string }): Promise<Answer> {
+  const { cluster, user } = subjectFrom(options);
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const { ledger } = store;
   const subject = { cluster, user };

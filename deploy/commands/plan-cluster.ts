@@ -13,7 +13,7 @@ import type { ClusterClient } from "../../shared/kube/client.ts";
 import { METADATA_ONLY_LIST } from "../../shared/kube/client.ts";
 import { SECRET_ACCOUNT_ANNOTATION, SECRET_ACCOUNT_LABEL, nameOf, userOf } from "../../shared/names.ts";
 import type { Config } from "../../shared/run/config.ts";
-import { SECRETS_PATH } from "../../workers/cluster.ts";
+import { COLLECTIONS } from "../../shared/kube/paths.ts";
 import { whyNot } from "./check-clusters.ts";
 
 /** An object that is left as it is, and why. */
@@ -48,7 +48,7 @@ export async function planCluster(client: ClusterClient, bindings: Bindings, con
 
 /** A list without contents lacks the type of a Secret too: those of the right one are listed once more. */
 async function withTypes(client: ClusterClient, objects: Objects): Promise<Objects> {
-  const { items } = await client.list(SECRETS_PATH, { fieldSelector: `type=${SECRET_TYPE}` }, METADATA_ONLY_LIST);
+  const { items } = await client.list(COLLECTIONS.Secret, { fieldSelector: `type=${SECRET_TYPE}` }, METADATA_ONLY_LIST);
   const uids = new Set(items.map(({ metadata }) => metadata?.uid));
   return { ...objects, secrets: objects.secrets.map((secret) => (uids.has(secret.metadata?.uid) ? { ...secret, type: SECRET_TYPE } : secret)) };
 }

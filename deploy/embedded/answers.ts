@@ -7,7 +7,7 @@ import { secretRefOf } from "../../shared/decide/objects.ts";
 import type { Name } from "../../shared/decide/rules.ts";
 import { headersFor, namesIn } from "../../shared/decide/rules.ts";
 import { NAMESPACE, nameOf } from "../../shared/names.ts";
-import { tokenIn } from "../../workers/ready.ts";
+import { tokenIn } from "../../shared/kube/token.ts";
 
 const GONE_MS_MAX = 15_000;
 const REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews";

@@ -50,6 +50,7 @@ export class ClusterClient {
   readonly #userAgent: string;
   readonly #calls: Dispatcher;
   readonly #watches: Dispatcher;
+  readonly #over = new AbortController();
   /** Reviews may get a 401, upon which an API server closes the connection: never one that others use. */
   readonly #proofs: Dispatcher;
 
@@ -167,8 +168,14 @@ export class ClusterClient {
     }
   }
 
+  /** Aborted when it is closed: what goes on for as long as there is this client ends with it. */
+  get closed(): AbortSignal {
+    return this.#over.signal;
+  }
+
   /** Ends every connection. Calls in flight fail. */
   async close(): Promise<void> {
+    this.#over.abort();
     await Promise.all([this.#calls.destroy(), this.#watches.destroy(), this.#proofs.destroy()]);
   }
 }

@@ -3,6 +3,7 @@
 import { roleFor } from "../decide/objects.ts";
 import type { ClusterClient } from "./client.ts";
 import { answerError } from "./errors.ts";
+import { COLLECTIONS } from "./paths.ts";
 
 /** Name of the policy and of its binding. */
 export const WORKER_FENCE = "understudy-worker-fence";
@@ -12,7 +13,6 @@ export const FENCE_TEXTS = {
   reserved: "understudy fence: reserved names cannot be impersonated",
 } as const;
 
-const ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 /** Created, or refused by whoever refuses: RBAC, the name that is taken, any admission policy. */
 const ANSWERS: ReadonlySet<number> = new Set([201, 403, 409, 422]);
 
@@ -30,8 +30,8 @@ const PROBES = [
 /** True only where both are refused by the fence and by its words: another policy's refusal, or one for want of a right, proves nothing. @throws ApiError when the server does not say. */
 export async function fenceBites(client: ClusterClient): Promise<boolean> {
   for (const { json, text } of PROBES) {
-    const { status, body, headers } = await client.ask("POST", ROLES, { query: { dryRun: "All" }, json });
-    if (!ANSWERS.has(status)) throw answerError({ cluster: client.cluster, method: "POST", path: ROLES }, status, headers, body);
+    const { status, body, headers } = await client.ask("POST", COLLECTIONS.ClusterRole, { query: { dryRun: "All" }, json });
+    if (!ANSWERS.has(status)) throw answerError({ cluster: client.cluster, method: "POST", path: COLLECTIONS.ClusterRole }, status, headers, body);
     const { message = "" } = JSON.parse(body) as { message?: string };
     if (!message.includes(`'${WORKER_FENCE}'`) || !message.includes(text)) return false;
   }

@@ -1,10 +1,10 @@
 // What ends in the example proxy when somebody is revoked, and when nobody can tell: open answers and upgraded connections, of exactly the people meant.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import { type ApiServer, startApiServer } from "../apiserver/start.ts";
-import { ExampleProxy } from "../support/example-proxy.ts";
-import { type OpenAnswer, ProxyClient, type Upgraded, statusIn } from "../support/proxy-client.ts";
-import { ClusterStandIn, UnderstudyStandIn } from "../support/stand-ins.ts";
+import type { ExampleProxy } from "../support/example-proxy.ts";
+import { type ProxyBench, openProxyBench } from "../support/proxy-bench.ts";
+import { type OpenAnswer, type ProxyClient, type Upgraded, statusIn } from "../support/proxy-client.ts";
+import type { ClusterStandIn, UnderstudyStandIn } from "../support/stand-ins.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
 const [BOB, ADA] = ["token-of-the-client-bob", "token-of-the-client-ada"];
@@ -13,23 +13,17 @@ const WATCH = "/clusters/c-one/api/v1/pods?watch=true";
 
 const cleanup = new AsyncDisposableStack();
 after(() => cleanup.disposeAsync());
-let server: ApiServer;
+let bench: ProxyBench;
 let cluster: ClusterStandIn;
 let understudy: UnderstudyStandIn;
 let proxy: ExampleProxy;
 let client: ProxyClient;
 
-async function startProxy(settings: Record<string, string> = {}): Promise<ProxyClient> {
-  const options = { people, hook: understudy.url, hookSecret: "a-secret-for-the-hook", credentials: understudy.url, tls: server.serving, settings };
-  proxy = cleanup.use(await ExampleProxy.start(options));
-  return new ProxyClient(proxy, server.serving.cert);
-}
 const followed = (): Promise<boolean> => waitUntil("the proxy follows", () => understudy.followers.length === 1);
 before(async () => {
-  server = cleanup.adopt(await startApiServer({ name: "certificates" }), (one) => one.stop());
-  cluster = cleanup.use(await new ClusterStandIn(server.serving).listen());
-  understudy = cleanup.use(await new UnderstudyStandIn(cluster).listen());
-  client = await startProxy();
+  bench = await openProxyBench(cleanup, people);
+  ({ cluster, understudy } = bench);
+  ({ proxy, client } = await bench.start());
 });
 beforeEach(async () => {
   cluster.answer = (_request, response) => void response.write("first ");
@@ -151,7 +145,7 @@ async function twiceAsLong(act: () => void = () => undefined): Promise<void> {
 test("as long as there is any sign of life streams go on; without one everything is cut, what is opened later too, until it is back", async () => {
   await proxy[Symbol.asyncDispose]();
   await waitUntil("nobody follows", () => understudy.followers.length === 0);
-  const blindable = await startProxy({ PROXY_BLIND_MS: String(BLIND_MS) });
+  const { proxy: own, client: blindable } = await bench.start({ PROXY_BLIND_MS: String(BLIND_MS) });
   await followed();
   const bob = await openAs(BOB, blindable);
   await twiceAsLong(() => understudy.tell(": still here\n\n"));
@@ -163,7 +157,7 @@ test("as long as there is any sign of life streams go on; without one everything
   understudy.cutFollowers();
   const later = await openAs(BOB, blindable);
   await assertCut(later);
-  assert.match(proxy.out.stderr, /^revocations: 503, trying again$/m);
+  assert.match(own.out.stderr, /^revocations: 503, trying again$/m);
   understudy.follow = 200;
   await followed();
   const back = await openAs(BOB, blindable);

@@ -4,10 +4,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { after, before, beforeEach, test } from "node:test";
-import { type ApiServer, startApiServer } from "../apiserver/start.ts";
-import { ExampleProxy, PROXY } from "../support/example-proxy.ts";
-import { Upgraded, ProxyClient, statusIn } from "../support/proxy-client.ts";
-import { ClusterStandIn, UnderstudyStandIn, aCredential, echo, valuesOf } from "../support/stand-ins.ts";
+import { type ExampleProxy, PROXY } from "../support/example-proxy.ts";
+import { type ProxyBench, openProxyBench } from "../support/proxy-bench.ts";
+import { Upgraded, type ProxyClient, statusIn } from "../support/proxy-client.ts";
+import { type ClusterStandIn, type UnderstudyStandIn, aCredential, echo, valuesOf } from "../support/stand-ins.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
 const [BOB, ADA] = ["token-of-the-client-bob", "token-of-the-client-ada"];
@@ -24,23 +24,16 @@ const SECRETS = [BOB, ADA, "token-of-u-bob", "token-of-u-ada"];
 
 const cleanup = new AsyncDisposableStack();
 after(() => cleanup.disposeAsync());
-/** Only its certificate is used: nothing else here can make one. */
-let server: ApiServer;
+let bench: ProxyBench;
 let cluster: ClusterStandIn;
 let understudy: UnderstudyStandIn;
 let proxy: ExampleProxy;
 let client: ProxyClient;
 
-async function startProxy(settings: Record<string, string> = {}): Promise<ExampleProxy> {
-  const options = { people, hook: understudy.url, hookSecret: "a-secret-for-the-hook", credentials: understudy.url, tls: server.serving, settings };
-  return cleanup.use(await ExampleProxy.start(options));
-}
 before(async () => {
-  server = cleanup.adopt(await startApiServer({ name: "certificates" }), (one) => one.stop());
-  cluster = cleanup.use(await new ClusterStandIn(server.serving).listen());
-  understudy = cleanup.use(await new UnderstudyStandIn(cluster).listen());
-  proxy = await startProxy();
-  client = new ProxyClient(proxy, server.serving.cert);
+  bench = await openProxyBench(cleanup, people);
+  ({ cluster, understudy } = bench);
+  ({ proxy, client } = await bench.start());
 });
 beforeEach(async () => {
   cluster.answer = (_request, response) => void response.end("{}");
@@ -234,9 +227,9 @@ test("without its settings it says which there are, and SIGTERM ends it with 0 a
     assert.match(said, /PROXY_PEOPLE .*\n[\s\S]*PROXY_CREDENTIALS_SECRET/);
     assert.ok(!said.includes("import "));
   }
-  const own = await startProxy();
+  const { proxy: own, client: ownClient } = await bench.start();
   cluster.answer = (_request, response) => void response.write("first ");
-  const open = await new ProxyClient(own, server.serving.cert).open("/clusters/c-one/watch", BOB);
+  const open = await ownClient.open("/clusters/c-one/watch", BOB);
   await open.hears("first ");
   own.child.kill("SIGTERM");
   assert.equal(await own.ended, 0, own.out.stderr);

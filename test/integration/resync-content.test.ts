@@ -4,20 +4,13 @@ import { test } from "node:test";
 import { Bindings } from "../../producers/bindings.ts";
 import { resync } from "../../producers/resync.ts";
 import { appliedFrom } from "../../shared/decide/memory.ts";
-import type { Kind } from "../../shared/decide/plan.ts";
 import { nameOf } from "../../shared/names.ts";
 import { anIdentity, wanted } from "../support/builders.ts";
 import { aSettlement, benchOn, redisForFile, toldGrant } from "../support/ledger.ts";
 import { ObjectModel, carryOut } from "../support/object-model.ts";
-import { CLUSTER, ListedCluster, going } from "../support/told.ts";
+import { CLUSTER, going, listing } from "../support/told.ts";
 
 const { redis } = await redisForFile();
-const KINDS: Readonly<Record<string, Kind>> = {
-  clusterroles: "ClusterRole",
-  serviceaccounts: "ServiceAccount",
-  secrets: "Secret",
-  clusterrolebindings: "ClusterRoleBinding",
-};
 const CONFIG = { source: "rancher", install: "understudy", removalsMax: 0.2, profile: "strict", tokenMode: "secret", adopt: false } as const;
 const user = "u-gap";
 const name = nameOf(user);
@@ -50,7 +43,7 @@ for (const [what, hurt] of Object.entries({ ...damages, "is as it was settled": 
     const { me, record } = await bench.run(subject);
     await bench.ledger.settle(subject, me, record, aSettlement({ applied: appliedFrom(goal, model.seen(name)) }));
     hurt(model);
-    const client = new ListedCluster((path) => (path.endsWith("/rolebindings") ? [] : model.all(KINDS[path.split("/").at(-1)!]!)));
+    const client = listing([model]);
     const { run } = await bench.ledger.mark();
     try {
       const result = await resync({ client, ledger: bench.ledger, bindings: new Bindings(), config: CONFIG, run }, going);

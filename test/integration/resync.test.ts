@@ -1,12 +1,10 @@
 // One cluster's lists against the ledger: who is looked at again although nothing was told, and what a role remembers that the ledger has forgotten.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { KubernetesObject } from "@kubernetes/client-node";
 import { Bindings } from "../../producers/bindings.ts";
 import { type ResyncParts, type ResyncResult, resync } from "../../producers/resync.ts";
 import { appliedFrom } from "../../shared/decide/memory.ts";
 import type { Wanted } from "../../shared/decide/objects.ts";
-import type { Kind } from "../../shared/decide/plan.ts";
 import { RANCHERS } from "../../shared/decide/memory.ts";
 import { CLUSTER_MISSING } from "../../shared/ledger/status.ts";
 import { nameOf } from "../../shared/names.ts";
@@ -14,15 +12,9 @@ import { anIdentity, wanted } from "../support/builders.ts";
 import { type Bench, DAY, aSettlement, benchOn, redisForFile, toldGrant } from "../support/ledger.ts";
 import { ObjectModel, carryOut } from "../support/object-model.ts";
 import { ranchersObjects } from "../support/rancher-impersonator.ts";
-import { CLUSTER, ListedCluster, TEAM, aCrtb, bindingsAt, going } from "../support/told.ts";
+import { CLUSTER, TEAM, aCrtb, bindingsAt, going, listing } from "../support/told.ts";
 
 const { redis } = await redisForFile();
-const KINDS: Readonly<Record<string, Kind>> = {
-  clusterroles: "ClusterRole",
-  serviceaccounts: "ServiceAccount",
-  secrets: "Secret",
-  clusterrolebindings: "ClusterRoleBinding",
-};
 
 /** The finished impersonator of a user. */
 function impersonator(goal: Wanted): ObjectModel {
@@ -37,7 +29,7 @@ const of = (user: string, groups: readonly string[] = [], loginEnds = 0): Wanted
 const NOBODY_ELSE = { aliens: [], roleBindingsHidden: false };
 const CONFIG: ResyncParts["config"] = { source: "rancher", install: "understudy", removalsMax: 0.2, profile: "strict", tokenMode: "secret", adopt: false };
 async function resynced(bench: Bench, on: readonly ObjectModel[], bindings = new Bindings(), config = CONFIG): Promise<ResyncResult> {
-  const client = new ListedCluster((path) => on.flatMap((model): KubernetesObject[] => model.all(KINDS[path.split("/").at(-1)!]!)));
+  const client = listing(on);
   const { run } = await bench.ledger.mark();
   bench.added.length = 0;
   try {

@@ -36,11 +36,10 @@ export const made = (user: string, bend: (object: Bent) => unknown = () => undef
     binding: (): Bent => bent(bindingFor(wanted, ids)),
   };
 };
-const role = (bend: (object: Bent) => unknown, user = "u-new") => made(user, bend).role();
-const rule = (bend: (rule: Bent) => unknown) => role(({ rules }) => bend(rules[1]));
-
 export type Call = readonly [method: string, path: string, body?: unknown];
 const create = (kind: "clusterroles" | "clusterrolebindings", object: unknown): Call => ["POST", `${RBAC}/${kind}`, object];
+const role = (bend: (object: Bent) => unknown, user = "u-new"): Call => create("clusterroles", made(user, bend).role());
+const rule = (bend: (rule: Bent) => unknown): Call => role(({ rules }) => bend(rules[1]));
 const home = (kind: "serviceaccounts" | "secrets", object: unknown): Call => ["POST", `${HOME}/${kind}`, object];
 const token = (spec: object, account = U): Call => ["POST", `${HOME}/serviceaccounts/${account}/token`, { spec }];
 /** The role that is there, as it would be changed. */
@@ -56,182 +55,35 @@ const annotated = (account: string) => (object: Bent) => (object.metadata.annota
 
 /** What a worker's stolen token would be used for → the words of the fence, or `rbac` where it has no right at all. */
 export const FORBIDDEN: Readonly<Record<string, readonly [Call | ((role: Bent) => Call), says: RegExp | "rbac"]>> = {
-  "a role of a foreign name": [
-    create(
-      "clusterroles",
-      role((o) => (o.metadata.name = "mine")),
-    ),
-    /its name begins with/,
-  ],
-  "a role whose name the server makes up": [
-    create(
-      "clusterroles",
-      role((o) => (o.metadata = { ...o.metadata, name: undefined, generateName: "mine-" })),
-    ),
-    /its name begins with/,
-  ],
-  "every verb": [
-    create(
-      "clusterroles",
-      rule((r) => (r.verbs = ["*"])),
-    ),
-    /a rule is verb impersonate/,
-  ],
-  "a second verb": [
-    create(
-      "clusterroles",
-      rule((r) => r.verbs.push("list")),
-    ),
-    /a rule is verb impersonate/,
-  ],
-  "every resource": [
-    create(
-      "clusterroles",
-      rule((r) => (r.resources = ["*"])),
-    ),
-    /a rule is verb impersonate/,
-  ],
-  "two resources in one rule": [
-    create(
-      "clusterroles",
-      rule((r) => r.resources.push("users")),
-    ),
-    /one resource each/,
-  ],
-  "every API group": [
-    create(
-      "clusterroles",
-      rule((r) => (r.apiGroups = ["*"])),
-    ),
-    /a rule is verb impersonate/,
-  ],
-  "secrets instead of groups": [
-    create(
-      "clusterroles",
-      rule((r) => (r.resources = ["secrets"])),
-    ),
-    /a rule is verb impersonate/,
-  ],
-  "impersonating service accounts": [
-    create(
-      "clusterroles",
-      rule((r) => (r.resources = ["serviceaccounts"])),
-    ),
-    /a rule is verb impersonate/,
-  ],
-  "an extra that is not known": [
-    create(
-      "clusterroles",
-      role((o) => (o.rules.at(-1).resources = ["userextras/scopes"])),
-    ),
-    /a known extra/,
-  ],
+  "a role of a foreign name": [role((o) => (o.metadata.name = "mine")), /its name begins with/],
+  "a role whose name the server makes up": [role((o) => (o.metadata = { ...o.metadata, name: undefined, generateName: "mine-" })), /its name begins with/],
+  "every verb": [rule((r) => (r.verbs = ["*"])), /a rule is verb impersonate/],
+  "a second verb": [rule((r) => r.verbs.push("list")), /a rule is verb impersonate/],
+  "every resource": [rule((r) => (r.resources = ["*"])), /a rule is verb impersonate/],
+  "two resources in one rule": [rule((r) => r.resources.push("users")), /one resource each/],
+  "every API group": [rule((r) => (r.apiGroups = ["*"])), /a rule is verb impersonate/],
+  "secrets instead of groups": [rule((r) => (r.resources = ["secrets"])), /a rule is verb impersonate/],
+  "impersonating service accounts": [rule((r) => (r.resources = ["serviceaccounts"])), /a rule is verb impersonate/],
+  "an extra that is not known": [role((o) => (o.rules.at(-1).resources = ["userextras/scopes"])), /a known extra/],
   "Rancher's open extras in profile strict": [create("clusterroles", made("u-new", undefined, [], "rancher").role()), /a known extra/],
-  "paths that are no resources": [
-    create(
-      "clusterroles",
-      role((o) => o.rules.push({ verbs: ["get"], nonResourceURLs: ["*"] })),
-    ),
-    /a rule is verb impersonate/,
-  ],
-  "a rule with an empty list of names": [
-    create(
-      "clusterroles",
-      rule((r) => (r.resourceNames = [])),
-    ),
-    /without resourceNames/,
-  ],
-  "a rule without names": [
-    create(
-      "clusterroles",
-      rule((r) => delete r.resourceNames),
-    ),
-    /without resourceNames/,
-  ],
-  "an empty name": [
-    create(
-      "clusterroles",
-      rule((r) => r.resourceNames.push("")),
-    ),
-    /reserved names/,
-  ],
-  "system:masters": [
-    create(
-      "clusterroles",
-      rule((r) => r.resourceNames.push("system:masters")),
-    ),
-    /reserved names/,
-  ],
-  "the administrators of kubeadm": [
-    create(
-      "clusterroles",
-      rule((r) => r.resourceNames.push("kubeadm:cluster-admins")),
-    ),
-    /reserved names/,
-  ],
-  "a system user": [
-    create(
-      "clusterroles",
-      role((o) => (o.rules[0].resourceNames = ["system:admin"])),
-    ),
-    /reserved names/,
-  ],
-  "a group that is no principal": [
-    create(
-      "clusterroles",
-      rule((r) => r.resourceNames.push("admins")),
-    ),
-    /a group is a principal/,
-  ],
-  "a second user": [
-    create(
-      "clusterroles",
-      role((o) => o.rules[0].resourceNames.push("u-eve")),
-    ),
-    /exactly one user/,
-  ],
-  "a second rule of users": [
-    create(
-      "clusterroles",
-      role((o) => o.rules.push(o.rules[0])),
-    ),
-    /exactly one user/,
-  ],
-  "no user": [
-    create(
-      "clusterroles",
-      role((o) => o.rules.shift()),
-    ),
-    /exactly one user/,
-  ],
-  "a user that is not the name's": [
-    create(
-      "clusterroles",
-      role((o) => (o.rules[0].resourceNames = ["u-eve"])),
-    ),
-    /exactly one user/,
-  ],
+  "paths that are no resources": [role((o) => o.rules.push({ verbs: ["get"], nonResourceURLs: ["*"] })), /a rule is verb impersonate/],
+  "a rule with an empty list of names": [rule((r) => (r.resourceNames = [])), /without resourceNames/],
+  "a rule without names": [rule((r) => delete r.resourceNames), /without resourceNames/],
+  "an empty name": [rule((r) => r.resourceNames.push("")), /reserved names/],
+  "system:masters": [rule((r) => r.resourceNames.push("system:masters")), /reserved names/],
+  "the administrators of kubeadm": [rule((r) => r.resourceNames.push("kubeadm:cluster-admins")), /reserved names/],
+  "a system user": [role((o) => (o.rules[0].resourceNames = ["system:admin"])), /reserved names/],
+  "a group that is no principal": [rule((r) => r.resourceNames.push("admins")), /a group is a principal/],
+  "a second user": [role((o) => o.rules[0].resourceNames.push("u-eve")), /exactly one user/],
+  "a second rule of users": [role((o) => o.rules.push(o.rules[0])), /exactly one user/],
+  "no user": [role((o) => o.rules.shift()), /exactly one user/],
+  "a user that is not the name's": [role((o) => (o.rules[0].resourceNames = ["u-eve"])), /exactly one user/],
   "a user that only the annotation names": [
-    create(
-      "clusterroles",
-      role((o) => (o.rules[0].resourceNames = [(o.metadata.annotations["understudy.io/user"] = "u-eve")])),
-    ),
+    role((o) => (o.rules[0].resourceNames = [(o.metadata.annotations["understudy.io/user"] = "u-eve")])),
     /exactly one user/,
   ],
-  "an aggregationRule": [
-    create(
-      "clusterroles",
-      role((o) => (o.aggregationRule = { clusterRoleSelectors: [{ matchLabels: { a: "b" } }] })),
-    ),
-    /no aggregationRule/,
-  ],
-  "a label that adds its rules to another role": [
-    create(
-      "clusterroles",
-      role((o) => (o.metadata.labels["rbac.authorization.k8s.io/aggregate-to-view"] = "true")),
-    ),
-    /a label is not/,
-  ],
+  "an aggregationRule": [role((o) => (o.aggregationRule = { clusterRoleSelectors: [{ matchLabels: { a: "b" } }] })), /no aggregationRule/],
+  "a label that adds its rules to another role": [role((o) => (o.metadata.labels["rbac.authorization.k8s.io/aggregate-to-view"] = "true")), /a label is not/],
   "widening a role that is there": [existing((o) => delete o.rules[1].resourceNames), /without resourceNames/],
   "labelling a role that is there": [existing((o) => (o.metadata.labels["rbac.authorization.k8s.io/aggregate-to-edit"] = "true")), /a label is not/],
   "a binding to cluster-admin": [bound((o) => (o.roleRef.name = "cluster-admin")), /binds the role of its name/],

@@ -4,11 +4,13 @@ import { Bindings } from "../../producers/bindings.ts";
 import { type LoginParts, storeLogin } from "../../producers/logins.ts";
 import type { Binding } from "../../producers/rancher.ts";
 import { decide } from "../../shared/decide/identity.ts";
+import type { Kind } from "../../shared/decide/plan.ts";
 import { ClusterClient, type List } from "../../shared/kube/client.ts";
 import { knowledgeOf } from "../../shared/ledger/record.ts";
 import type { Subject } from "../../shared/subject.ts";
 import { aPolicy } from "./builders.ts";
 import { DAY, type Bench } from "./ledger.ts";
+import type { ObjectModel } from "./object-model.ts";
 
 export const CLUSTER = "c-amber";
 export const [TEAM, OTHER_TEAM] = ["github_team://one", "github_team://two"];
@@ -52,6 +54,21 @@ export async function decisionOn({ ledger, now }: Bench, subject: Subject) {
   return record ? decide(knowledgeOf(subject.user, record, await now()), aPolicy()) : undefined;
 }
 export const isEntitled = async (bench: Bench, user: string): Promise<boolean> => (await decisionOn(bench, { cluster: CLUSTER, user }))?.kind === "present";
+
+const KINDS: Readonly<Record<string, Kind>> = {
+  clusterroles: "ClusterRole",
+  serviceaccounts: "ServiceAccount",
+  secrets: "Secret",
+  clusterrolebindings: "ClusterRoleBinding",
+};
+/** A cluster that lists what these models hold, and no RoleBinding. */
+export const listing = (models: readonly ObjectModel[]): ListedCluster =>
+  new ListedCluster((path) =>
+    models.flatMap((model): KubernetesObject[] => {
+      const kind = KINDS[path.split("/").at(-1)!];
+      return kind === undefined ? [] : model.all(kind);
+    }),
+  );
 
 /** A cluster that answers lists, and nothing else. */
 export class ListedCluster extends ClusterClient {

@@ -1,19 +1,7 @@
 // Settings of the credentials listener: what it gives away makes its caller a person, so nothing of it is on by accident.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Config } from "../../../shared/run/config.ts";
-import { configFrom } from "../../../shared/run/config.ts";
-
-type Environment = Readonly<Record<string, string>>;
-function configOf(environment: Environment): Config {
-  const answer = configFrom(environment);
-  if ("problems" in answer) assert.fail(answer.problems.join("; "));
-  return answer.config;
-}
-function problemsOf(environment: Environment): string[] {
-  const answer = configFrom(environment);
-  return "problems" in answer ? answer.problems : [];
-}
+import { configOf, problemsOf } from "../../support/config.ts";
 
 test("a credentials listener without a secret is a problem that names the fix, because it would make anybody a person", () => {
   const problems = problemsOf({ UNDERSTUDY_CREDENTIALS_LISTEN: "127.0.0.1:8403" });

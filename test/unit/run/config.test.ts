@@ -2,20 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Config } from "../../../shared/run/config.ts";
-import { SETTINGS, configFrom } from "../../../shared/run/config.ts";
+import { SETTINGS } from "../../../shared/run/config.ts";
 import { anyCharacter } from "../../support/builders.ts";
-
-type Environment = Readonly<Record<string, string>>;
-function configOf(environment: Environment = {}): Config {
-  const answer = configFrom(environment);
-  if ("problems" in answer) assert.fail(answer.problems.join("; "));
-  return answer.config;
-}
-function problemsOf(environment: Environment): string[] {
-  const answer = configFrom(environment);
-  return "problems" in answer ? answer.problems : [];
-}
+import { type Environment, configOf, problemsOf } from "../../support/config.ts";
 
 test("without any setting the defaults are safe: loopback, strict, no secret, nothing allowed", () => {
   const config = configOf({ PATH: "/bin", HOME: "/root" });

@@ -6,6 +6,7 @@ import { wantedThen } from "./memory.ts";
 import { accountDiffers, bindingDiffers, isAggregated, loginEndsOf, roleDiffers, roleRefIsOwn, secretDiffers, secretRefOf } from "./objects.ts";
 import type { Kind } from "./plan.ts";
 import { ownerOf } from "./plan.ts";
+import { isOfOurs } from "./rival.ts";
 import type { Profile } from "./rules.ts";
 import { beyond, rulesFor } from "./rules.ts";
 
@@ -90,11 +91,12 @@ function bindingDrift(object: V1ClusterRoleBinding, applied: Applied, install: s
   return said(what ?? ownerDiffers(object, applied.role.uid));
 }
 
-/** A second token of the account, which nobody would revoke. */
+/** A second token of the account, which nobody would revoke. One of ours is the last one: its end is not yet heard of where a new one was just settled. */
 function strayIn(object: V1Secret, user: string): Drift | undefined {
   const { name, annotations } = object.metadata ?? {};
   if (annotations?.[SECRET_ACCOUNT_ANNOTATION] !== nameOf(user)) return undefined;
-  return { what: "it is another Secret of the account", tampering: `Secret ${name} held a token of the account`, stray: name! };
+  const what = "it is another Secret of the account";
+  return isOfOurs(object) ? { what, stray: name! } : { what, tampering: `Secret ${name} held a token of the account`, stray: name! };
 }
 
 /** Whether an object that should not be there is ours: written late by a process that had been paused. */

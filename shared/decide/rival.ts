@@ -42,11 +42,11 @@ function otherManagerOf(object: KubernetesObject): string | undefined {
   return other && (!own || at(other) >= at(own)) ? other.manager : undefined;
 }
 
-/** Whether nothing in it was ever written by us. */
-export function isMadeByOthers({ metadata }: KubernetesObject): boolean {
-  const managers = metadata?.managedFields ?? [];
-  return managers.length > 0 && managers.every(({ manager }) => manager !== MANAGER);
-}
+/** Whether anything in it was ever written by us. */
+export const isOfOurs = ({ metadata }: KubernetesObject): boolean => (metadata?.managedFields ?? []).some(({ manager }) => manager === MANAGER);
+
+/** Whether nothing in it was ever written by us, as far as it says who did. */
+export const isMadeByOthers = (object: KubernetesObject): boolean => (object.metadata?.managedFields ?? []).length > 0 && !isOfOurs(object);
 
 /** Whether a subject is left alone from now on: three times in ten minutes, this one included. It stays so until a person asks, or the other one has written what we want. */
 export function isStopped(rivals: readonly Rival[], overwritten: Overwritten | undefined, now: number): boolean {

@@ -120,6 +120,18 @@ test("a Secret is known by its account, not by its name, and names the stray tha
   assert.equal(driftIn(other, "u-alice", applied, GOAL.install), undefined);
 });
 
+test("the last Secret of ours is looked at and is no tampering, because a new one may be settled before the watch has told of its end", () => {
+  const { applied } = finished(GOAL);
+  const annotations = { "kubernetes.io/service-account.name": "cattle-impersonation-u-alice" };
+  const driftOf = (...managers: readonly string[]) => {
+    const metadata = { name: "cattle-impersonation-u-alice-token-old", annotations, managedFields: managers.map((manager) => ({ manager })) };
+    return driftIn({ kind: "Secret", object: { metadata }, gone: false }, "u-alice", applied, GOAL.install);
+  };
+  const ours = driftOf("understudy", "kube-controller-manager");
+  assert.deepEqual([ours?.stray, ours?.tampering], ["cattle-impersonation-u-alice-token-old", undefined]);
+  assert.match(driftOf("kubectl-create", "kube-controller-manager")?.tampering ?? "", /^Secret \S+-token-old held a token of the account$/);
+});
+
 test("whose an object is says its mark where that fits the name, else the name; a slug without its mark says only that it is an impersonator's", () => {
   const role = (name: string, annotations = {}) => ({ kind: "ClusterRole", object: { metadata: { name, annotations } } }) as const;
   const slug = nameOf("Alice@Example.com");

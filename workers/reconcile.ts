@@ -143,6 +143,7 @@ async function apply(run: Run, settings: Settings, { wanted, seen: first, state,
     if (step.do === "done") return seen;
     // Told to stop, or the lock is lost: handed back, which does nothing where somebody else has it.
     if (run.signal.aborted) throw new WaitError("the run was ended", 0);
+    if (step.do === "wait") throw new WaitError(`${step.reason} on cluster ${run.subject.cluster}`, 1_000);
     if (step.do === "check") {
       const verdict = await settings.ledger.check(run.subject, run.me, record);
       if (verdict !== "ok") return verdict === "lost" ? "lost" : "again";

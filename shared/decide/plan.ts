@@ -50,6 +50,8 @@ export type Step =
   /** `rotates`: the account names a new token Secret from here on. */
   | { readonly do: "change"; readonly kind: Kind; readonly object: KubernetesObject; readonly reason: string; readonly rotates?: true }
   | { readonly do: "delete"; readonly kind: Kind; readonly name: string; readonly uid: string; readonly resourceVersion?: string; readonly reason: string }
+  /** Somebody deleted it, and a finalizer keeps it: what is made as its child dies with it. */
+  | { readonly do: "wait"; readonly until: "ClusterRole" | "ServiceAccount"; readonly name: string; readonly reason: string }
   | { readonly do: "look-again" | "check" | "done" };
 
 /** The next step towards `wanted`; `undefined` = nobody may be impersonated and nothing of ours may stay. */
@@ -74,7 +76,9 @@ function towardsPresent(wanted: Wanted, seen: Seen, pass: Pass): Step {
   return (
     leftovers(seen) ??
     roleStep(wanted, seen, pass) ??
+    gone("ClusterRole", seen.role!) ??
     accountStep(wanted, seen, pass) ??
+    gone("ServiceAccount", seen.account!) ??
     secretStep(wanted, seen, pass) ??
     bindingStep(wanted, seen, pass) ?? { do: "done" }
   );
@@ -163,6 +167,11 @@ function bindingStep(wanted: Wanted, { role, binding }: Seen, pass: Pass): Step 
   return binding
     ? { do: "change", kind: "ClusterRoleBinding", object: versioned(fresh, binding.metadata!), reason: differs }
     : { do: "create", kind: "ClusterRoleBinding", object: fresh, reason: differs };
+}
+
+/** No children for an owner that is on its way out: the garbage collector would take them, and we would make them again, for as long as a finalizer keeps it. */
+function gone(until: "ClusterRole" | "ServiceAccount", { metadata }: KubernetesObject): Step | undefined {
+  return metadata?.deletionTimestamp && { do: "wait", until, name: metadata.name!, reason: `the ${until} ${metadata.name} is being deleted` };
 }
 
 /** The uid of the object that owns it. */

@@ -47,6 +47,7 @@ export function stepsTowards(wanted: Wanted | undefined, first: Seen): Write[] {
   for (let seen = first; ;) {
     const step = nextStep(wanted, seen, pass);
     if (step.do === "done") return writes;
+    if (step.do === "wait") seen = without(seen, step.until, step.name);
     if ("kind" in step) {
       writes.push(step);
       seen = step.do === "delete" ? without(seen, step.kind, step.name) : having(seen, step.kind, answered(step, writes.length));

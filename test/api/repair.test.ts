@@ -120,6 +120,26 @@ test("M24 a second token Secret of the account is deleted, and its token is dead
   assert.equal(await tokenOf(server, user), token);
 });
 
+test("M24 while a finalizer holds a role that somebody has deleted nothing is made for it, and everything anew once it has gone", async () => {
+  const user = "u-held";
+  const server = house.cluster(CLUSTER);
+  await readyUser(user);
+  const token = await tokenOf(server, user);
+  const vandal = new Vandal(server, nameOf(user), "");
+  await vandal.edit("clusterroles", ({ metadata }) => (metadata.finalizers = ["test.understudy.io/hold"]));
+  const since = await auditEnd(server);
+  await vandal.call("DELETE", vandal.path("clusterroles"));
+  await vandal.call("DELETE", vandal.path("clusterrolebindings"));
+  const reason = `the ClusterRole ${nameOf(user)} is being deleted on cluster ${CLUSTER}`;
+  const handedBack = () => house.workers.flatMap((worker) => linesOf(worker, "subject handed back", user)).filter((line) => line["reason"] === reason).length;
+  await waitUntil("a worker has waited for it twice", () => handedBack() >= 2, DEADLINE);
+  assert.deepEqual(writesIn((await callsOf(server, [user], since)).get(user)!), [], "nothing is written meanwhile");
+  assert.equal((await house.row(CLUSTER, user))?.state, "pending");
+  await settledAfter(house, { clusters: [CLUSTER], user }, () => vandal.edit("clusterroles", ({ metadata }) => (metadata.finalizers = [])));
+  await assertActsAsExactly(server, who(user));
+  await assertDead(user, token);
+});
+
 test("M24 a change of a role that somebody has deleted is refused where it carries the uid, because Kubernetes makes the role anew where it does not", async () => {
   const path = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
   const server = house.cluster(CLUSTER);

@@ -6,10 +6,11 @@ import type { Wanted } from "../../../shared/decide/objects.ts";
 import type { Pass, Seen, Step } from "../../../shared/decide/plan.ts";
 import { KINDS, nextStep } from "../../../shared/decide/plan.ts";
 import { holderOf } from "../../../shared/decide/memory.ts";
+import { stepsTowards } from "../../../shared/decide/steps.ts";
 import { nameOf } from "../../../shared/names.ts";
 import { aPass, anIdentity, wanted } from "../../support/builders.ts";
 import type { ObjectOf } from "../../support/object-model.ts";
-import { ObjectModel, carryOut, says } from "../../support/object-model.ts";
+import { ObjectModel, carryOut, note, says } from "../../support/object-model.ts";
 import { damages } from "./damages.ts";
 
 const alice = wanted();
@@ -20,6 +21,17 @@ function whole(goal: Wanted = alice): ObjectModel {
   const model = new ObjectModel();
   carryOut(model, NAME, goal);
   return model;
+}
+/** Steps until one of this kind. */
+function carryUntil(model: ObjectModel, stop: Step["do"]): Step {
+  const pass = aPass();
+  for (;;) {
+    const seen = model.seen(NAME);
+    const step = nextStep(alice, seen, pass);
+    if (step.do === stop || step.do === "done") return step;
+    if ("kind" in step) model.apply(step);
+    note(pass, step, seen);
+  }
 }
 const first = (model: ObjectModel, goal: Wanted | undefined, pass?: Partial<Pass>): Step => nextStep(goal, model.seen(NAME), aPass(pass));
 
@@ -44,6 +56,33 @@ test("a removal takes the role first, because that ends the access whatever beco
   assert.equal(model.size, 0);
   assert.ok(role && "kind" in role && role.do === "delete");
   assert.deepEqual([role.kind, role.name, role.uid !== undefined, role.resourceVersion !== undefined], ["ClusterRole", NAME, true, true]);
+});
+
+test("nothing is made for an owner that is being deleted, because the garbage collector would take it, again and again for as long as a finalizer holds the owner", () => {
+  for (const [kind, child] of [
+    ["ClusterRole", "ServiceAccount"],
+    ["ServiceAccount", "Secret"],
+  ] as const) {
+    const model = whole();
+    for (const { metadata } of model.all(child)) model.drop(child, metadata!.name!);
+    model.edit(kind, NAME, ({ metadata }) => (metadata!.deletionTimestamp = new Date()));
+    const step = carryUntil(model, "wait");
+    assert.ok(step.do === "wait" && step.until === kind, says(step));
+    assert.deepEqual(model.all(child), []);
+    assert.ok(stepsTowards(alice, model.seen(NAME)).some((write) => write.do === "create" && write.kind === kind), "a plan foretells what comes once it has gone");
+    model.drop(kind, NAME);
+    carryOut(model, NAME, alice, aPass({ nonce: "n2" }));
+    assert.equal(model.size, 4);
+  }
+});
+
+test("a role that is being deleted is narrowed all the same, because it is in force for as long as a finalizer holds it", () => {
+  const model = whole();
+  model.edit("ClusterRole", NAME, (role) => {
+    role.metadata!.deletionTimestamp = new Date();
+    role.rules = [{ verbs: ["*"], apiGroups: ["*"], resources: ["*"] }];
+  });
+  assert.equal(says(first(model, alice)), "change ClusterRole");
 });
 
 test("the delete of a role carries what was seen of it, so that a role that another run has just written stays", () => {

@@ -7,6 +7,7 @@ import { openMetrics } from "../shared/run/metrics.ts";
 
 const read = (file: string): string => readFileSync(new URL(`../${file}`, import.meta.url), "utf8");
 const readme = read("README.md");
+const reference = read("docs/reference.md");
 const architecture = read("ARCHITECTURE.md");
 const manifest = JSON.parse(read("package.json")) as { dependencies: Record<string, string>; scripts: Record<string, string> };
 const rows = (text: string, start: RegExp): string[][] =>
@@ -20,19 +21,19 @@ const rows = (text: string, start: RegExp): string[][] =>
         .map((cell) => cell.trim()),
     );
 
-test("README's table of settings is the code's, because a setting that is not written down is not there", () => {
+test("the reference's table of settings is the code's, because a setting that is not written down is not there", () => {
   const wanted = Object.entries(SETTINGS as Record<string, { fallback?: string; about: string }>).map(([name, { fallback, about }]) => [
     `\`${name}\``,
     fallback ? `\`${fallback}\`` : "",
     about,
   ]);
-  assert.deepEqual(rows(readme, /^\| `(UNDERSTUDY_|LOG_LEVEL)/), wanted);
+  assert.deepEqual(rows(reference, /^\| `(UNDERSTUDY_|LOG_LEVEL)/), wanted);
 });
 
-test("README's table of metrics is the code's, because alerts are written from it", async () => {
+test("the reference's table of metrics is the code's, because alerts are written from it", async () => {
   const metrics = (await openMetrics().registry.getMetricsAsJSON()).filter(({ name }) => name.startsWith("understudy_"));
   assert.deepEqual(
-    rows(readme, /^\| `understudy_/),
+    rows(reference, /^\| `understudy_/),
     metrics.map(({ name, help }) => [`\`${name}\``, help]),
   );
 });
@@ -62,7 +63,7 @@ test("each dependency has its reason in ARCHITECTURE", () => {
 test("each script and command that the documents name is there", () => {
   const cli = read("deploy/cli.ts");
   const makefile = read("Makefile");
-  for (const text of [readme, read("CONTRIBUTING.md")]) {
+  for (const text of [readme, reference, read("CONTRIBUTING.md")]) {
     for (const [, script] of text.matchAll(/npm run ([a-z:]+)/g)) assert.ok(manifest.scripts[script!], `npm run ${script}`);
     for (const [, target] of text.matchAll(/^make ([a-z-]+)$/gm)) assert.match(makefile, new RegExp(`^${target}:`, "m"), `make ${target}`);
     for (const [, command] of text.matchAll(/npx understudy ([a-z]+)/g)) assert.ok(cli.includes(`"${command}"`), `understudy ${command}`);

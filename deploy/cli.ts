@@ -23,7 +23,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     .showSuggestionAfterError()
     .addHelpText(
       "after",
-      "\nSettings are environment variables (UNDERSTUDY_…); README.md lists them. Exit codes: 0 ok, 1 error, 2 usage, 3 not as it should be.",
+      "\nSettings are environment variables (UNDERSTUDY_…); docs/reference.md lists them. Exit codes: 0 ok, 1 error, 2 usage, 3 not as it should be.",
     );
   addProcesses(program);
   addQuestions(program);

@@ -51,7 +51,7 @@ export interface Config {
 export const NO_CLUSTERS =
   "UNDERSTUDY_CLUSTERS_DIR: set it to a folder with one kubeconfig for each cluster, or UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE to a namespace of the management cluster with a Secret for each";
 
-/** Setting → its schema, what stands in while it is unset, and a line of documentation; README's table is this one (test/docs.test.ts). */
+/** Setting → its schema, what stands in while it is unset, and a line of documentation; docs/reference.md's table is this one (test/docs.test.ts). */
 export const SETTINGS = {
   UNDERSTUDY_REDIS_URL: {
     schema: z

@@ -33,7 +33,7 @@ after(async () => {
   await proxy?.stop();
 });
 
-/** An account that may read Rancher's kinds, and list and watch Secrets in that one namespace: the rights that README names, and no more. */
+/** An account that may read Rancher's kinds, and list and watch Secrets in that one namespace: the rights that docs/reference.md names, and no more. */
 async function throughProxy(server: ApiServer): Promise<string> {
   proxy = await startFaultProxy({ url: server.url, ca: server.ca, tls: server.serving });
   const subjects = [{ kind: "ServiceAccount", name: "reader", namespace: FLEET }];

@@ -69,7 +69,10 @@ test("nothing is made for an owner that is being deleted, because the garbage co
     const step = carryUntil(model, "wait");
     assert.ok(step.do === "wait" && step.until === kind, says(step));
     assert.deepEqual(model.all(child), []);
-    assert.ok(stepsTowards(alice, model.seen(NAME)).some((write) => write.do === "create" && write.kind === kind), "a plan foretells what comes once it has gone");
+    assert.ok(
+      stepsTowards(alice, model.seen(NAME)).some((write) => write.do === "create" && write.kind === kind),
+      "a plan foretells what comes once it has gone",
+    );
     model.drop(kind, NAME);
     carryOut(model, NAME, alice, aPass({ nonce: "n2" }));
     assert.equal(model.size, 4);

@@ -1,15 +1,19 @@
-# Three commands for a machine with nothing but Debian, make, Node and npm: `make demo`, `make test`, `make check`.
+# Commands for a machine with nothing but Debian, make, Node and npm: `make demo`, `make demo-real`, `make test`, `make check`. DEMO=--once lets a demo end.
 # Each installs what it lacks and asks nothing; what it cannot install it names, in one line with the command to type.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .NOTPARALLEL:
-.PHONY: demo test check node redis nginx apiserver
+.PHONY: demo demo-real test check node redis nginx apiserver
 
-# People, bindings and logins on real Kubernetes API servers, with the dashboard.
-demo: node_modules/.package-lock.json redis apiserver
-	@npx --no-install node deploy/embedded/demo-real.ts
+# People, bindings, logins and accidents on simulated clusters, with a real Redis, real workers and the dashboard.
+demo: node_modules/.package-lock.json redis
+	@npx --no-install understudy dev $(DEMO)
+
+# The same on real Kubernetes API servers.
+demo-real: node_modules/.package-lock.json redis apiserver
+	@npx --no-install node deploy/embedded/demo-real.ts $(DEMO)
 
 # Types, lint, format and sizes, then every test. Minutes more the first time, when the API server is built.
 test: node_modules/.package-lock.json redis nginx apiserver

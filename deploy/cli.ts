@@ -72,15 +72,17 @@ function addProcesses(program: Command): void {
   );
   program
     .command("dev")
-    .description("everything in one process with a Redis of its own, on the clusters that the settings name")
+    .description("everything in one process with a Redis of its own, on the clusters that the settings name, or without any settings a demo on simulated ones")
     .option("--once", "stop when all is settled, print a summary and exit 0 only if all are ready")
+    .option("--sample <file>", "people and bindings of the simulated clusters: Kubernetes objects as YAML")
     .addOption(outputOption())
-    .action(async (options: { once?: boolean; output: "text" | "json" }) =>
-      (await import("./embedded/dev.ts")).startDev({
+    .action(async (options: { once?: boolean; sample?: string; output: "text" | "json" }) =>
+      (await import("./embedded/start.ts")).startDev({
         environment: process.env,
         version,
         once: options.once ?? false,
         output: options.output,
+        sample: options.sample,
         onStop: stopOnSignal,
       }),
     );

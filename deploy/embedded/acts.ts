@@ -1,99 +1,83 @@
-// The acts of `make demo`, on clusters that answer for themselves: what is printed as a result was read from a record or is what a server said.
+// The acts of a demo, on clusters that answer for themselves: what is printed as a result was read from a record or is what a server said.
 import { setTimeout as pause } from "node:timers/promises";
-import type { Ledger } from "../../shared/ledger/ledger.ts";
-import type { Ask } from "./answers.ts";
+import { hands, unplugging } from "./acts-trouble.ts";
 import { login, review, roleNames, rolePath, text, tokenOf, until } from "./answers.ts";
-import { TEAM } from "./sample.ts";
+import type { Cast } from "./cast.ts";
+import { type Act, type Stage, type Tally, adminOf } from "./stage.ts";
+import { objectPath } from "./sample.ts";
 import { sentence, whenSettled } from "./settled.ts";
 
 const SETTLE_MS_MAX = 60_000;
-/** Between acts, so that a person can follow, and the records' own lines stand where they belong. */
-const BREATH_MS = 700;
+/** Between acts, so that the records' own lines stand where they belong. */
+const BREATH_MS = 300;
 
-export interface Stage {
-  /** As administrators. */
-  readonly management: Ask;
-  readonly amber: Ask;
-  readonly clusters: readonly string[];
-  readonly ledger: Ledger;
-  readonly hook: string;
-  readonly secret: string;
-  /** On the clock of `performance`. */
-  readonly began: number;
-  say(line: string): void;
+function storyOf({ login: first, member, admin, leaves, drift, proof, other }: Cast): (Act | undefined)[] {
+  const [unplugged, caughtUp] = unplugging();
+  return [
+    { title: "Whoever has a binding of their own gets an impersonator on that cluster, and nobody else", play: setUp },
+    first && {
+      title: `${first.user} logs in with GitHub: the proxy tells the hook the groups, and the role follows`,
+      play: (...on) => loginAdds(first, ...on),
+    },
+    member && {
+      title: `${member.group} has a binding on ${member.cluster}: ${member.user}, a member, gets an impersonator at login and not before`,
+      play: (...on) => memberAtLogin(member, ...on),
+    },
+    admin !== undefined
+      ? { title: `${admin} holds a global role: an impersonator at login, on every cluster`, play: (...on) => adminAtLogin(admin, ...on) }
+      : undefined,
+    unplugged,
+    drift && hands(drift),
+    leaves && { title: `${leaves.user}'s only binding on ${leaves.cluster} is deleted`, play: (...on) => removal(leaves, ...on) },
+    caughtUp,
+    proof && { title: `${proof.user}'s own token: what may it do?`, play: (...on) => proofOf(proof, other, ...on) },
+  ];
 }
-
-/** Prints an answer, and counts whether it is the one that was promised. */
-export class Tally {
-  asked = 0;
-  kept = 0;
-  readonly #say: (line: string) => void;
-  constructor(say: (line: string) => void) {
-    this.#say = say;
-  }
-  expect(promised: boolean, line: string): void {
-    this.asked += 1;
-    if (promised) this.kept += 1;
-    this.#say(`  ${promised ? "✓" : "✗"} ${line}`);
-  }
-}
-
-type Act = (stage: Stage, tally: Tally) => Promise<void>;
-const STORY: readonly (readonly [string, Act])[] = [
-  ["Whoever has a binding of their own gets an impersonator on that cluster, and nobody else", setUp],
-  ["u-bob logs in with GitHub: the proxy tells the hook his groups, and his role follows", loginAddsGroups],
-  [`u-fay is a member of ${TEAM}, which has a binding on c-amber: she gets an impersonator at login, and not before`, memberAtLogin],
-  ["u-gus holds the global role admin: he gets one at login, on every cluster", adminAtLogin],
-  ["u-dan's only binding is deleted", removal],
-  ["u-ada's own token: what may it do?", proof],
-];
 
 /** The whole story, in order. */
 export async function play(stage: Stage, tally: Tally): Promise<void> {
-  for (const [title, act] of STORY) {
-    stage.say(`\n${title}`);
-    await act(stage, tally);
+  for (const act of storyOf(stage.cast)) {
+    if (!act) continue;
+    stage.say(`\n${act.title}`);
+    await act.play(stage, tally);
     await pause(BREATH_MS);
   }
 }
 
-async function setUp({ ledger, clusters, began }: Stage, tally: Tally): Promise<void> {
+async function setUp({ ledger, fleet, began }: Stage, tally: Tally): Promise<void> {
+  const clusters = fleet.downstream.map(({ name }) => name);
   const { summary } = await whenSettled(ledger, clusters, { began, waitMs: SETTLE_MS_MAX });
   await pause(BREATH_MS);
   tally.expect(summary.ready === summary.subjects, sentence(summary));
 }
 
-async function loginAddsGroups(stage: Stage, tally: Tally): Promise<void> {
-  const sent = { groups: ["github_org://1815"], extras: { principalid: ["github_user://1938"], username: ["bob"] } };
-  stage.say(`  role on c-amber before: ${text(await roleNames(stage.amber, "u-bob"))}`);
-  const answer = await loginUntilSettled(stage, { user: "u-bob", provider: "github", ...sent });
+async function loginAdds({ user, cluster }: { readonly user: string; readonly cluster: string }, stage: Stage, tally: Tally): Promise<void> {
+  const sent = { groups: ["github_org://1815"], extras: { principalid: ["github_user://1938"], username: [user.replace(/^u-/, "")] } };
+  const ask = adminOf(stage, cluster);
+  stage.say(`  role on ${cluster} before: ${text(await roleNames(ask, user)) || "nothing but the user"}`);
+  const answer = await loginUntilSettled(stage, { user, provider: "github", ...sent });
   tally.expect(answer.status === 200, `POST /v1/logins, signed: ${answer.status} ${answer.text}`);
-  const names = await roleNames(stage.amber, "u-bob");
+  const names = await roleNames(ask, user);
   const has = (resource: string, name: string): boolean => names.some((other) => other.resource === resource && other.name === name);
-  const all = has("groups", sent.groups[0]!) && has("userextras/principalid", "github_user://1938") && has("userextras/username", "bob");
-  tally.expect(all, `role on c-amber after:  ${text(names)}`);
+  const all = has("groups", sent.groups[0]!) && has("userextras/principalid", "github_user://1938") && has("userextras/username", sent.extras.username[0]!);
+  tally.expect(all, `role on ${cluster} after:  ${text(names)}`);
 }
 
 /** A group binding makes nobody an impersonator ahead of time: thousands of members would cost every other request. */
-async function memberAtLogin(stage: Stage, tally: Tally): Promise<void> {
-  const role = async (): Promise<number> => (await stage.amber("GET", rolePath("u-fay"))).status;
+async function memberAtLogin({ user, group, cluster }: NonNullable<Cast["member"]>, stage: Stage, tally: Tally): Promise<void> {
+  const role = async (): Promise<number> => (await adminOf(stage, cluster)("GET", rolePath(user))).status;
   const before = await role();
-  tally.expect(before === 404, `GET her role on c-amber: ${before}`);
-  const without = await login(stage, { user: "u-fay", provider: "github", groups: [] });
+  tally.expect(before === 404, `GET the role on ${cluster}: ${before}`);
+  const without = await login(stage, { user, provider: "github", groups: [] });
   tally.expect(without.status === 403, `a login that does not name the group: ${without.status} ${without.text}`);
-  const answer = await loginUntilSettled(stage, {
-    user: "u-fay",
-    provider: "github",
-    groups: [TEAM],
-    extras: { principalid: ["github_user://1933"], username: ["fay"] },
-  });
+  const answer = await loginUntilSettled(stage, { user, provider: "github", groups: [group], extras: { username: [user.replace(/^u-/, "")] } });
   tally.expect(answer.status === 200, `a login that does: ${answer.status} ${answer.text}`);
   const after = await role();
-  tally.expect(after === 200, `GET her role on c-amber: ${after}`);
+  tally.expect(after === 200, `GET the role on ${cluster}: ${after}`);
 }
 
-async function adminAtLogin(stage: Stage, tally: Tally): Promise<void> {
-  const answer = await loginUntilSettled(stage, { user: "u-gus", provider: "github", groups: [], extras: { username: ["gus"] } });
+async function adminAtLogin(user: string, stage: Stage, tally: Tally): Promise<void> {
+  const answer = await loginUntilSettled(stage, { user, provider: "github", extras: { username: [user.replace(/^u-/, "")] } });
   tally.expect(answer.status === 200, `POST /v1/logins, signed: ${answer.status} ${answer.text}`);
 }
 
@@ -105,34 +89,36 @@ const loginUntilSettled = (stage: Stage, said: object): ReturnType<typeof login>
   );
 
 /** The role goes first, for a token lives on for seconds in the API server's cache. */
-async function removal(stage: Stage, tally: Tally): Promise<void> {
-  const token = await tokenOf(stage.amber, "u-dan");
-  const names = await roleNames(stage.amber, "u-dan");
-  const before = await review(stage.amber, token, "u-dan", names);
-  tally.expect(before.status === 201, `his token before: ${before.said}`);
-  const deleted = await stage.management("DELETE", "/apis/management.cattle.io/v3/namespaces/c-amber-p-shop/projectroletemplatebindings/prtb-dan");
+async function removal({ user, cluster, binding }: NonNullable<Cast["leaves"]>, stage: Stage, tally: Tally): Promise<void> {
+  const ask = adminOf(stage, cluster);
+  const token = await tokenOf(ask, user);
+  const names = await roleNames(ask, user);
+  const before = await review(ask, token, user, names);
+  tally.expect(before.status === 201, `the token before: ${before.said}`);
+  const deleted = await stage.fleet.management.ask("DELETE", objectPath(binding));
   const began = performance.now();
   const ms = (): number => Math.round(performance.now() - began);
-  tally.expect(deleted.status === 200, `DELETE his ProjectRoleTemplateBinding on the management cluster: ${deleted.status}`);
+  tally.expect(deleted.status === 200, `DELETE the ${binding.kind} on the management cluster: ${deleted.status}`);
   const role = await until(
-    async () => (await stage.amber("GET", rolePath("u-dan"))).status,
+    async () => (await ask("GET", rolePath(user))).status,
     (status) => status === 404,
   );
-  tally.expect(role === 404, `GET his role on c-amber after ${ms()} ms: ${role}`);
+  tally.expect(role === 404, `GET the role on ${cluster} after ${ms()} ms: ${role}`);
   const after = await until(
-    () => review(stage.amber, token, "u-dan", names),
+    () => review(ask, token, user, names),
     ({ status }) => status !== 201,
   );
-  tally.expect(after.status === 401 || after.status === 403, `his token after ${ms()} ms: ${after.said}`);
+  tally.expect(after.status === 401 || after.status === 403, `the token after ${ms()} ms: ${after.said}`);
 }
 
-/** Whoever steals this token is Ada, and nobody else. */
-async function proof({ amber }: Stage, tally: Tally): Promise<void> {
-  const token = await tokenOf(amber, "u-ada");
-  const herself = await review(amber, token, "u-ada", await roleNames(amber, "u-ada"));
-  tally.expect(herself.status === 201 && herself.username === "u-ada", `as herself: ${herself.said}`);
-  const other = await review(amber, token, "u-bob", []);
-  tally.expect(other.status === 403, `as u-bob: ${other.said}`);
-  const master = await review(amber, token, "u-ada", [{ resource: "groups", name: "system:masters" }]);
-  tally.expect(master.status === 403, `as herself with the group system:masters: ${master.said}`);
+/** Whoever steals this token is that person, and nobody else. */
+async function proofOf({ user, cluster }: NonNullable<Cast["proof"]>, other: string, stage: Stage, tally: Tally): Promise<void> {
+  const ask = adminOf(stage, cluster);
+  const token = await tokenOf(ask, user);
+  const own = await review(ask, token, user, await roleNames(ask, user));
+  tally.expect(own.status === 201 && own.username === user, `as ${user}: ${own.said}`);
+  const stranger = await review(ask, token, other, []);
+  tally.expect(stranger.status === 403, `as ${other}: ${stranger.said}`);
+  const master = await review(ask, token, user, [{ resource: "groups", name: "system:masters" }]);
+  tally.expect(master.status === 403, `as ${user} with the group system:masters: ${master.said}`);
 }

@@ -1,5 +1,5 @@
 // How the demo asks: the hook as an auth proxy does, and an API server as an administrator or with an impersonator's own token. Judges nothing.
-import type { V1ClusterRole, V1Secret, V1SelfSubjectReview, V1ServiceAccount, V1Status } from "@kubernetes/client-node";
+import type { AuthenticationV1TokenRequest, V1ClusterRole, V1Secret, V1SelfSubjectReview, V1ServiceAccount, V1Status } from "@kubernetes/client-node";
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { Webhook } from "standardwebhooks";
@@ -47,12 +47,16 @@ export const text = (names: readonly Name[]): string =>
     .map(([what, of]) => `${what} ${of.map(({ name }) => name).join(" ")}`)
     .join(" · ");
 
-/** As an administrator reads it; a proxy would keep it. */
+/** As an administrator reads it out of its Secret, or asks for one where none is kept; a proxy gets it from the credentials listener. */
 export async function tokenOf(cluster: Ask, user: string): Promise<string> {
-  const account = (await cluster("GET", `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/${nameOf(user)}`)).body as V1ServiceAccount;
-  const secret = (await cluster("GET", `/api/v1/namespaces/${NAMESPACE}/secrets/${secretRefOf(account) ?? ""}`)).body as V1Secret;
-  const token = tokenIn(secret);
-  if (token === undefined) throw new Error(`the Secret of ${user} has no token`);
+  const path = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/${nameOf(user)}`;
+  const ref = secretRefOf((await cluster("GET", path)).body as V1ServiceAccount);
+  const asked = { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", spec: { expirationSeconds: 600 } };
+  const token =
+    ref === undefined
+      ? ((await cluster("POST", `${path}/token`, asked)).body as AuthenticationV1TokenRequest).status?.token
+      : tokenIn((await cluster("GET", `/api/v1/namespaces/${NAMESPACE}/secrets/${ref}`)).body as V1Secret);
+  if (token === undefined) throw new Error(`${user} has no token`);
   return token;
 }
 

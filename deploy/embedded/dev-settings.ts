@@ -3,22 +3,52 @@ import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import { openClusters } from "../../shared/kube/clusters-open.ts";
 import type { Clusters } from "../../shared/kube/clusters.ts";
+import type { Ledger } from "../../shared/ledger/ledger.ts";
 import type { Config } from "../../shared/run/config.ts";
+import type { Log } from "../../shared/run/log.ts";
 import { UsageError, readConfig } from "../settings.ts";
 
 /** Replaced by the embedded one's once that runs. */
 const NOT_YET = "unix:///embedded";
 
-type Environment = Readonly<Record<string, string | undefined>>;
+export type Environment = Readonly<Record<string, string | undefined>>;
+export interface Dev extends AsyncDisposable {
+  readonly config: Config;
+  readonly log: Log;
+  readonly ledger: Ledger;
+  /** Those whose kubeconfigs were there at the start. */
+  readonly clusters: readonly string[];
+  readonly unusable: ReadonlyMap<string, string>;
+  readonly addresses: { readonly dashboard: string; readonly hook: string; readonly ops: string; readonly workerOps: string };
+  /** Of the hook, where none was set. */
+  readonly madeSecret: string | undefined;
+  /** The Redis is ours and forgets. */
+  readonly embedded: boolean;
+}
 interface DevConfig {
   readonly config: Config;
   readonly madeSecret: string | undefined;
   readonly embedded: boolean;
 }
 
+const lacksOf =
+  (environment: Environment) =>
+  (name: string): boolean =>
+    !environment[name] && !environment[`${name}_FILE`];
+const ELSEWHERE = [
+  "UNDERSTUDY_CLUSTERS_DIR",
+  "UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE",
+  "UNDERSTUDY_MANAGEMENT_KUBECONFIG",
+  "UNDERSTUDY_REDIS_URL",
+  "UNDERSTUDY_SOURCE",
+];
+
+/** Nothing says where clusters, bindings or facts are: then they are simulated. */
+export const isSimulated = (environment: Environment): boolean => ELSEWHERE.every(lacksOf(environment));
+
 /** The settings with what `dev` brings itself. @throws UsageError */
 export function devConfig(environment: Environment, output: "text" | "json"): DevConfig {
-  const lacks = (name: string): boolean => !environment[name] && !environment[`${name}_FILE`];
+  const lacks = lacksOf(environment);
   const embedded = lacks("UNDERSTUDY_REDIS_URL");
   const madeSecret = lacks("UNDERSTUDY_HOOK_SECRETS") ? `whsec_${randomBytes(32).toString("base64")}` : undefined;
   const config = readConfig(
@@ -33,7 +63,7 @@ export function devConfig(environment: Environment, output: "text" | "json"): De
   );
   if (config.clustersDir === undefined && config.clusterSecretsNamespace === undefined) {
     throw new UsageError(
-      "UNDERSTUDY_CLUSTERS_DIR: set it to a folder of kubeconfigs, one a cluster (or UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE to a namespace of Secrets with them), and UNDERSTUDY_MANAGEMENT_KUBECONFIG to the management cluster's (without it, logins are the source); simulated clusters are not there yet",
+      "UNDERSTUDY_CLUSTERS_DIR: set it to a folder of kubeconfigs, one a cluster (or UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE to a namespace of Secrets with them), and UNDERSTUDY_MANAGEMENT_KUBECONFIG to the management cluster's (without it, logins are the source); with none of these, and without UNDERSTUDY_REDIS_URL and UNDERSTUDY_SOURCE, dev runs on simulated clusters",
     );
   }
   return {

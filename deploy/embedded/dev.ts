@@ -13,6 +13,7 @@ import { startWorker } from "../../workers/main.ts";
 import { UsageError } from "../settings.ts";
 import { followChanges } from "./changes.ts";
 import { refuseSecond, writeDevFile } from "./dev-file.ts";
+import type { Dev } from "./dev-settings.ts";
 import { clustersOf, devConfig, portTaken, withAnyPort } from "./dev-settings.ts";
 import { startRedis } from "./redis.ts";
 import { sentence, whenSettled } from "./settled.ts";
@@ -26,30 +27,24 @@ export interface DevOptions {
   readonly version: string;
   readonly once: boolean;
   readonly output: "text" | "json";
-  onStop(running: AsyncDisposable, log: Log): void;
+  /** People and bindings of simulated clusters, instead of the demo's own. */
+  readonly sample?: string | undefined;
+  readonly onStop: (running: AsyncDisposable, log: Log) => void;
 }
-export interface Dev extends AsyncDisposable {
-  readonly config: Config;
-  readonly log: Log;
-  readonly ledger: Ledger;
-  /** Those whose kubeconfigs were there at the start. */
-  readonly clusters: readonly string[];
-  readonly unusable: ReadonlyMap<string, string>;
-  readonly addresses: { readonly dashboard: string; readonly hook: string; readonly ops: string; readonly workerOps: string };
-  /** Of the hook, where none was set. */
-  readonly madeSecret: string | undefined;
-  /** The Redis is ours and forgets. */
-  readonly embedded: boolean;
-}
-
-/** Runs until a signal; with `once` until all is settled, and sets the exit code. @throws UsageError, or Error when a part cannot start. */
-export async function startDev(options: DevOptions): Promise<void> {
+/** On real clusters. Runs until a signal; with `once` until all is settled, and sets the exit code. @throws UsageError, or Error when a part cannot start. */
+export async function startOnClusters(options: DevOptions): Promise<void> {
+  if (options.sample !== undefined) throw new UsageError("--sample is for simulated clusters: unset the settings that name real ones");
   if (options.once) return runOnce(options);
   const dev = await runDev(options);
   options.onStop(dev, dev.log);
 }
 
-type Start = Pick<DevOptions, "environment" | "version" | "output">;
+interface Start extends Pick<DevOptions, "environment" | "version" | "output"> {
+  readonly simulated?: boolean;
+  /** Each line that a person at the terminal sees. */
+  readonly say?: (line: string) => void;
+}
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** Starts all parts, lets other commands in this folder find them, and tells what happens. @throws UsageError, or Error when a part cannot start. */
 export async function runDev(options: Start): Promise<Dev> {
@@ -59,15 +54,14 @@ export async function runDev(options: Start): Promise<Dev> {
   started.defer(await writeDevFile(dev, options.environment));
   if (options.output === "json")
     process.stdout.write(`${JSON.stringify({ pid: process.pid, clusters: dev.clusters, addresses: dev.addresses }, undefined, 2)}\n`);
-  else started.use(tell(dev, options.version));
+  else started.use(tell(dev, options));
   const all = started.move();
   return { ...dev, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
 /** What a person at the terminal sees. */
-function tell(dev: Dev, version: string): AsyncDisposable {
-  const say = (line: string): void => void process.stdout.write(`${line}\n`);
-  for (const line of introduction(dev, version)) say(line);
+function tell(dev: Dev, { version, simulated = false, say = print }: Start): AsyncDisposable {
+  for (const line of introduction(dev, version, simulated)) say(line);
   const end = new AbortController();
   const following = followChanges(dev.ledger, say, end.signal);
   return {
@@ -78,11 +72,11 @@ function tell(dev: Dev, version: string): AsyncDisposable {
   };
 }
 
-function introduction({ config, clusters, embedded, addresses, madeSecret }: Dev, version: string): string[] {
+function introduction({ config, clusters, embedded, addresses, madeSecret }: Dev, version: string, simulated: boolean): string[] {
   const source = config.source === "logins" ? "logins are the source" : `bindings come from ${config.managementKubeconfig}`;
   const redis = embedded ? "an embedded Redis that forgets everything when this stops" : "the Redis of UNDERSTUDY_REDIS_URL";
   return [
-    `understudy ${version} dev on real clusters (${clusters.join(", ") || "none yet"}) with ${redis}; ${source}`,
+    `understudy ${version} dev on ${simulated ? "SIMULATED" : "real"} clusters (${clusters.join(", ") || "none yet"}) with ${redis}; ${source}`,
     `  dashboard  ${addresses.dashboard}`,
     `  hook       ${addresses.hook}/v1/logins${madeSecret === undefined ? "" : `   (Authorization: Bearer ${madeSecret})`}`,
     `  metrics    ${addresses.ops}/metrics (producer), ${addresses.workerOps}/metrics (worker)`,

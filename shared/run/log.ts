@@ -63,7 +63,7 @@ const TEXTS = {
   clusterChanged: ["info", "cluster credentials changed"],
   clusterGone: ["warn", "cluster is no longer configured"],
   clusterProblem: ["error", "kubeconfig cannot be used"],
-  watchRetried: ["warn", "watch ended and is tried again"],
+  watchRetried: ["info", "watch ended and is tried again"],
   drifted: ["warn", "object changed by another hand"],
   tampered: ["error", "object widened by another hand"],
   alienBinding: ["error", "impersonator bound by another hand"],

@@ -53,13 +53,13 @@ test("every call that Understudy makes has a contract, because else a simulated 
   const management = await start("management", true);
   await mkdir(join(folder, "clusters"));
   await writeFile(join(folder, "management.yaml"), management.kubeconfig);
-  for (const name of ["c-amber", "c-birch"]) await writeFile(join(folder, "clusters", `${name}.yaml`), (await start(name, false)).kubeconfig);
+  for (const name of ["c-amber", "c-birch", "c-cedar"]) await writeFile(join(folder, "clusters", `${name}.yaml`), (await start(name, false)).kubeconfig);
   for (const object of SAMPLE) await made(management, collectionOf(object), { apiVersion: apiVersionOf(object), ...object });
   const settings = { UNDERSTUDY_CLUSTERS_DIR: join(folder, "clusters"), UNDERSTUDY_MANAGEMENT_KUBECONFIG: join(folder, "management.yaml") };
   for (const UNDERSTUDY_TOKEN_MODE of ["secret", "request"]) {
     const once = await understudy(["dev", "--once"], { ...settings, UNDERSTUDY_TOKEN_MODE }, folder);
     assert.equal(once.code, 0, once.said);
-    assert.match(once.said, /^8 of 8 subjects on 2 clusters ready/m);
+    assert.match(once.said, /^13 of 13 subjects on 3 clusters ready/m);
   }
   for (const [command, code] of [
     ["plan", 3],

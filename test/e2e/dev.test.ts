@@ -29,7 +29,8 @@ type Server = Awaited<ReturnType<typeof startApiServer>>;
 await mkdir(join(base, "clusters"));
 await writeFile(join(base, "management.yaml"), management.kubeconfig);
 for (const server of [amber, birch]) await writeFile(join(base, "clusters", `${server.name}.yaml`), await server.workerKubeconfig());
-for (const object of SAMPLE) {
+// What is on the demo's third cluster is another test's.
+for (const object of SAMPLE.filter((one) => !JSON.stringify(one).includes("c-cedar"))) {
   const { status } = await management.call("POST", collectionOf(object), { apiVersion: apiVersionOf(object), ...object });
   assert.equal(status, 201, `${object.kind} ${object.metadata.name}`);
 }
@@ -75,7 +76,7 @@ async function aFolder(): Promise<string> {
 async function runningDev(): Promise<Running & { folder: string; file: DevFile; redisPid: number }> {
   const folder = await aFolder();
   const running = run(CLI, ["dev"], folder, CLUSTERS);
-  await waitUntil("all eight are ready", () => running.out.stdout.match(/^c-\w+\/u-\w+ +ready /gm)?.length === 8, SLOW);
+  await waitUntil("all nine are ready", () => running.out.stdout.match(/^c-\w+\/u-\w+ +ready /gm)?.length === 9, SLOW);
   const file = JSON.parse(await readFile(join(folder, ".understudy/dev.json"), "utf8")) as DevFile;
   const redis = new Redis(file.redisUrl.slice("unix://".length));
   const redisPid = Number(/process_id:(\d+)/.exec(await redis.info("server"))![1]);
@@ -100,7 +101,7 @@ test("`dev --once --output json` answers with one document and exits 0 when ever
   const folder = await aFolder();
   const { code, stdout, stderr } = await understudy(["dev", "--once", "--output", "json"], folder, CLUSTERS);
   const { ms, ...summary } = JSON.parse(stdout) as Record<string, number>;
-  assert.deepEqual(summary, { clusters: 2, subjects: 8, ready: 8, removed: 0, failed: 0 }, stderr);
+  assert.deepEqual(summary, { clusters: 2, subjects: 9, ready: 9, removed: 0, failed: 0 }, stderr);
   assert.ok(ms! > 0);
   assert.equal(code, 0);
   for (const line of stderr.trimEnd().split("\n")) assert.equal((JSON.parse(line) as { process: string }).process, "dev");
@@ -120,7 +121,7 @@ test("`dev --once` exits 1 and names who is not ready, because a script must not
   await management.call("POST", CRTB, refused);
   const { code, stdout, stderr } = await understudy(["dev", "--once"], await aFolder(), CLUSTERS);
   await management.call("DELETE", `${CRTB}/refused`);
-  assert.match(stdout, /^8 of 9 subjects on 2 clusters ready, 0 removed, 1 failed \(\d+\.\d s\)\n$/);
+  assert.match(stdout, /^9 of 10 subjects on 2 clusters ready, 0 removed, 1 failed \(\d+\.\d s\)\n$/);
   assert.match(stderr, /^understudy: c-amber\/system:admin is (failed|waiting): .+$/m);
   assert.equal(code, 1);
 });
@@ -138,7 +139,7 @@ test("commands in the folder of a running `dev` find it, and SIGTERM leaves noth
   const { subjects } = JSON.parse(status.stdout) as { subjects: { user: string; state: string; reason: string }[] };
   assert.deepEqual(
     subjects.map(({ user, state }) => `${user} ${state}`),
-    ["u-ada ready", "u-bob ready", "u-cleo ready", "u-eve waiting", "u-hana ready"],
+    ["u-ada ready", "u-bob ready", "u-cleo ready", "u-eve waiting", "u-hana ready", "u-kim ready"],
   );
   const verify = await understudy(["verify", "--all", "--output", "json"], folder);
   assert.equal(verify.code, 0, verify.stdout);
@@ -187,11 +188,11 @@ test("`dev` ends, with the reason, when its Redis does: all that it knew was the
 });
 
 test("`dev` names what it lacks in one line", async () => {
-  const without = await understudy(["dev"], await aFolder());
+  const without = await understudy(["dev"], await aFolder(), { UNDERSTUDY_SOURCE: "logins" });
   assert.equal(without.code, 2);
   assert.match(
     without.stderr,
-    /^understudy: UNDERSTUDY_CLUSTERS_DIR: set it to a folder of kubeconfigs.* UNDERSTUDY_MANAGEMENT_KUBECONFIG .*simulated clusters are not there yet\n$/,
+    /^understudy: UNDERSTUDY_CLUSTERS_DIR: set it to a folder of kubeconfigs.* UNDERSTUDY_MANAGEMENT_KUBECONFIG .*dev runs on simulated clusters\n$/,
   );
   const unreadable = await understudy(["dev"], await aFolder(), { UNDERSTUDY_CLUSTERS_DIR: "/nonexistent" });
   assert.deepEqual([unreadable.code, unreadable.stderr], [2, "understudy: UNDERSTUDY_CLUSTERS_DIR: /nonexistent cannot be read (ENOENT)\n"]);
@@ -205,11 +206,11 @@ test("`dev` names what it lacks in one line", async () => {
   assert.match(taken.stderr, /^understudy: port \d+ is taken: set UNDERSTUDY_HOOK_LISTEN, for example to 127\.0\.0\.1:0$/m);
 });
 
-test("the demo plays its story on clusters of its own, every answer is the promised one, and nothing is left", async () => {
+test("the demo on real API servers tells the same story, and nothing is left", async () => {
   const folder = await aFolder();
   const { out, ended } = run(DEMO, ["--once"], folder);
   assert.equal(await ended, 0, out.stdout + out.stderr);
-  assert.match(out.stdout, /^10 of 10 subjects on 2 clusters ready, 1 removed, 0 failed \(\d+\.\d s\); (\d+) of \1 answers were the promised ones$/m);
+  assert.match(out.stdout, /^18 of 18 subjects on 3 clusters ready, 1 removed, 0 failed \(\d+\.\d s\); (\d+) of \1 answers were the promised ones$/m);
   assert.doesNotMatch(out.stdout, /✗/);
   assert.match(out.stdout, /✓ as u-bob: 403 /);
   assert.deepEqual(await readdir(join(folder, ".understudy")), []);

@@ -36,11 +36,14 @@ export function verbOf(method: string, { name }: Target, query: URLSearchParams)
   return ({ POST: "create", PUT: "update", PATCH: "patch" } as const)[method];
 }
 
-/** As RBAC is asked: a namespace is in itself. */
-export const attributesOf = (verb: Verb, { resource, namespace, name, subresource }: Target) => ({
-  verb,
-  group: resource.group,
-  resource: subresource === undefined ? resource.plural : `${resource.plural}/${subresource}`,
-  namespace: resource === NAMESPACES ? name : namespace,
-  name,
-});
+/** As RBAC is asked: a namespace is in itself, and who lists by one name alone asks for that one. */
+export function attributesOf(verb: Verb, { resource, namespace, name, subresource }: Target, query: URLSearchParams) {
+  const one = name ?? /^metadata\.name=([^,]+)$/.exec(query.get("fieldSelector") ?? "")?.[1];
+  return {
+    verb,
+    group: resource.group,
+    resource: subresource === undefined ? resource.plural : `${resource.plural}/${subresource}`,
+    namespace: resource === NAMESPACES ? one : namespace,
+    name: one,
+  };
+}

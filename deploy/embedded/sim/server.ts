@@ -104,7 +104,7 @@ export class SimCluster implements AsyncDisposable {
     if (!target) return this.#discovery(pathname, user);
     const verb = verbOf(request.method!, target, query);
     if (!verb) throw notAllowed();
-    authorize(this.#store, user, attributesOf(verb, target));
+    authorize(this.#store, user, attributesOf(verb, target, query));
     const contentType = request.headers["content-type"] ?? "";
     // kubectl asks who it is in protobuf, and nothing in that question counts.
     const read = contentType.includes("protobuf") && target.resource.kind === "SelfSubjectReview" ? undefined : parsed(body, contentType);

@@ -30,11 +30,5 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     .join("\n");
 }
 
-/** One line that counts, for a person at a terminal; elsewhere nothing, and never on stdout. */
-export function openProgress(did: string, all: number): { step(): void; end(): void } {
-  const shows = process.stderr.isTTY && all > 1;
-  const show = (line: string): void => void (shows && process.stderr.write(`\r\u001b[K${line}`));
-  let done = 0;
-  show(`${did} 0 of ${all} clusters`);
-  return { step: () => show(`${did} ${++done} of ${all} clusters`), end: () => show("") };
-}
+/** `1 step`, `2 steps` */
+export const count = (number: number, word: string): string => `${number} ${word}${number === 1 ? "" : "s"}`;

@@ -7,9 +7,10 @@ import type { Config } from "../../shared/run/config.ts";
 import { UsageError } from "../settings.ts";
 import { whyNot } from "./check-clusters.ts";
 import type { Answer } from "./output.ts";
-import { openProgress, table } from "./output.ts";
+import { count, table } from "./output.ts";
 import type { ClusterPlan } from "./plan-cluster.ts";
 import { planCluster } from "./plan-cluster.ts";
+import { openProgress } from "./progress.ts";
 import { inTurns } from "./rights.ts";
 
 const CLUSTERS_AT_ONCE = 8;
@@ -27,13 +28,13 @@ export async function plan(config: Config, options: { cluster?: string }, versio
   await using clusters = await openClusters(config, userAgent);
   const ids = idsOf(clusters, options.cluster, config);
   const { bindings, refused } = await readSources(config, userAgent);
-  const progress = openProgress("planned", ids.length);
+  const pages = (): number => ids.reduce((sum, id) => sum + (clusters.get(id)?.pagesRead ?? 0), 0);
+  using progress = openProgress("clusters planned", ids.length, () => `, ${count(pages(), "page")} of objects read`);
   const rows = await inTurns(ids, CLUSTERS_AT_ONCE, async (cluster) => {
     const row = await planCluster(clusters.get(cluster)!, bindings, config);
     progress.step();
     return row;
   });
-  progress.end();
   const unusable = options.cluster === undefined ? [...clusters.problems()].map(problemLine) : [];
   const problems = [...unusable, ...rows.map(({ reason }) => reason).filter((reason) => reason !== "")];
   const warnings = [...refused, ...(options.cluster === undefined ? missing(bindings, ids) : []), ...rows.flatMap((row) => row.warnings)];
@@ -74,8 +75,6 @@ function missing(bindings: Bindings, ids: readonly string[]): string[] {
     .filter(([cluster]) => !ids.includes(cluster))
     .map(([cluster, subjects]) => `cluster ${cluster}: not configured; ${count(new Set(subjects.map(({ user }) => user)).size, "subject")} would wait for it`);
 }
-
-const count = (number: number, word: string): string => `${number} ${word}${number === 1 ? "" : "s"}`;
 
 function textOf({ clusters, problems, warnings }: Planned): string {
   const asked = clusters.filter(({ reason }) => reason === "");

@@ -12,3 +12,13 @@ export async function understudy(args: readonly string[], settings: Settings = {
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   return { code, ...out };
 }
+
+/** As a person types it at a terminal: stdout and stderr are one stream, as it was sent there. Bytes that a terminal would act on are in it. */
+export async function atTerminal(args: readonly string[], settings: Settings = {}): Promise<{ readonly code: number | null; readonly screen: string }> {
+  const line = [process.execPath, CLI, ...args].map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`).join(" ");
+  const env = { PATH: process.env["PATH"], TERM: "xterm", SHELL: "/bin/sh", ...settings };
+  const child = spawn("script", ["--quiet", "--return", "--command", line, "/dev/null"], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const out = collect(child);
+  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  return { code, screen: out.stdout };
+}

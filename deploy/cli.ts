@@ -105,10 +105,27 @@ function stopOnSignal(running: AsyncDisposable, log: Log): void {
   });
 }
 
+/** For what goes on until a signal ends it: it puts back what it did to the terminal first. */
+async function untilSignal(act: (stopped: AbortSignal) => Promise<void>): Promise<undefined> {
+  const stop = new AbortController();
+  const ended = act(stop.signal);
+  const { uninstall } = closeWithGrace({ delay: STOP_MS, logger: false }, async ({ err }) => {
+    stop.abort();
+    await ended;
+    if (err) exitCodeOf(err);
+  });
+  try {
+    await ended;
+  } finally {
+    uninstall();
+  }
+}
+
 const outputOption = (): Option => new Option("--output <format>", "text for people, json for programs").choices(["text", "json"]).default("text");
 
-type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean; history?: boolean; audience?: string[] };
-type Ask = (config: Config, options: Options, version: string) => Promise<Answer>;
+type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean; history?: boolean; watch?: boolean; audience?: string[] };
+/** Undefined: it has printed what there was to say. */
+type Ask = (config: Config, options: Options, version: string) => Promise<Answer | undefined>;
 type AddQuestion = (name: string, about: string, needs: readonly Need[], ask: Ask, shape?: (command: Command) => Command) => void;
 
 /** Adds a command that answers once and ends. */
@@ -117,6 +134,7 @@ const questionsOf =
   (name, about, needs, ask, shape = (command) => command) => {
     shape(program.command(name).description(about).addOption(outputOption())).action(async (options: Options) => {
       const answer = await ask(readConfig(process.env, needs), options, version);
+      if (!answer) return;
       print(answer, options.output);
       process.exitCode = answer.exitCode;
     });
@@ -163,8 +181,12 @@ function addLedgerQuestions(program: Command): void {
     "status",
     "show how each subject stands",
     ["redisUrl"],
-    async (config, options) => (await import("./commands/status.ts")).status(config, options),
-    anySubject,
+    async (config, options) => {
+      if (!options.watch) return (await import("./commands/status.ts")).status(config, options);
+      const { watchStatus } = await import("./commands/status-watch.ts");
+      return untilSignal((stopped) => watchStatus(config, options, stopped));
+    },
+    (command) => anySubject(command).option("--watch", "again every two seconds, until Ctrl-C"),
   );
   add(
     "explain",

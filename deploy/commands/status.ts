@@ -22,7 +22,10 @@ const GATE_MS_MAX = 10 * 60_000;
 /** Reads the ledger; asks no cluster. */
 export async function status(config: Config, options: { cluster?: string; user?: string }): Promise<Answer> {
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
-  const { subjects, clusters } = await statusRows(store, options);
+  return answerOf(await statusRows(store, options));
+}
+
+export function answerOf({ subjects, clusters }: { readonly subjects: readonly StatusRow[]; readonly clusters: readonly ClusterRow[] }): Answer {
   const text = [
     table(
       ["CLUSTER", "USER", "STATE", "GENERATION", "UPDATED", "REASON"],

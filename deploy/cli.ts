@@ -123,7 +123,16 @@ async function untilSignal(act: (stopped: AbortSignal) => Promise<void>): Promis
 
 const outputOption = (): Option => new Option("--output <format>", "text for people, json for programs").choices(["text", "json"]).default("text");
 
-type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean; history?: boolean; watch?: boolean; audience?: string[] };
+type Options = {
+  output: "text" | "json";
+  cluster?: string;
+  user?: string;
+  all?: boolean;
+  history?: boolean;
+  watch?: boolean;
+  diff?: boolean;
+  audience?: string[];
+};
 /** Undefined: it has printed what there was to say. */
 type Ask = (config: Config, options: Options, version: string) => Promise<Answer | undefined>;
 type AddQuestion = (name: string, about: string, needs: readonly Need[], ask: Ask, shape?: (command: Command) => Command) => void;
@@ -163,7 +172,7 @@ function addQuestions(program: Command): void {
     "show what a worker would write after a lost Redis, and why; writes nothing and needs no Redis",
     ["clusters"],
     async (...parts) => (await import("./commands/plan.ts")).plan(...parts),
-    (command) => command.option("--cluster <id>", "only this cluster"),
+    (command) => command.option("--cluster <id>", "only this cluster").option("--diff", "and each object as it is against as it would be"),
   );
   add(
     "verify",

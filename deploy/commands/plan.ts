@@ -7,6 +7,7 @@ import type { Config } from "../../shared/run/config.ts";
 import { UsageError } from "../settings.ts";
 import { whyNot } from "./check-clusters.ts";
 import type { Answer } from "./output.ts";
+import { coloured } from "./object-diff.ts";
 import { count, table } from "./output.ts";
 import type { ClusterPlan } from "./plan-cluster.ts";
 import { planCluster } from "./plan-cluster.ts";
@@ -23,7 +24,7 @@ export interface Planned {
 }
 
 /** Exit 1 where a cluster could not be asked, 3 where something differs. @throws UsageError for a cluster that is not configured; Error when the sources cannot be read. */
-export async function plan(config: Config, options: { cluster?: string }, version: string): Promise<Answer> {
+export async function plan(config: Config, options: { cluster?: string; diff?: boolean }, version: string): Promise<Answer> {
   const userAgent = `understudy/${version} plan`;
   await using clusters = await openClusters(config, userAgent);
   const ids = idsOf(clusters, options.cluster, config);
@@ -31,7 +32,7 @@ export async function plan(config: Config, options: { cluster?: string }, versio
   const pages = (): number => ids.reduce((sum, id) => sum + (clusters.get(id)?.pagesRead ?? 0), 0);
   using progress = openProgress("clusters planned", ids.length, () => `, ${count(pages(), "page")} of objects read`);
   const rows = await inTurns(ids, CLUSTERS_AT_ONCE, async (cluster) => {
-    const row = await planCluster(clusters.get(cluster)!, bindings, config);
+    const row = await planCluster(clusters.get(cluster)!, bindings, config, options.diff ?? false);
     progress.step();
     return row;
   });
@@ -100,5 +101,6 @@ function clusterText({ cluster, equal, steps, untouched, waiting, failed }: Clus
     ...others.map(({ kind, name, user, reason }) => ["none", kind, name, user, reason]),
   ];
   const head = `${cluster}: ${equal} equal, ${count(steps.length, "step")}`;
-  return rows.length === 0 ? head : `${head}\n${table(["STEP", "KIND", "NAME", "USER", "REASON"], rows)}`;
+  const diffs = steps.flatMap(({ diff, action, kind, reason }) => (diff === undefined ? [] : [`${action} ${kind}: ${reason}\n${coloured(diff)}`]));
+  return [rows.length === 0 ? head : `${head}\n${table(["STEP", "KIND", "NAME", "USER", "REASON"], rows)}`, ...diffs].join("\n\n");
 }

@@ -2,10 +2,11 @@
 // What a command needs is imported when it runs: `--help` should not load a Kubernetes client.
 import { readFileSync } from "node:fs";
 import closeWithGrace from "close-with-grace";
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { Config } from "../shared/run/config.ts";
 import type { Log } from "../shared/run/log.ts";
 import { openLog, withoutSecrets } from "../shared/run/log.ts";
+import type { CleanupOptions } from "./commands/cleanup.ts";
 import type { Answer } from "./commands/output.ts";
 import { print } from "./commands/output.ts";
 import type { Need } from "./settings.ts";
@@ -28,6 +29,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   addProcesses(program);
   addQuestions(program);
   addLedgerQuestions(program);
+  addCleanup(program);
   try {
     await program.parseAsync([...argv], { from: "user" });
   } catch (error) {
@@ -105,22 +107,6 @@ function stopOnSignal(running: AsyncDisposable, log: Log): void {
   });
 }
 
-/** For what goes on until a signal ends it: it puts back what it did to the terminal first. */
-async function untilSignal(act: (stopped: AbortSignal) => Promise<void>): Promise<undefined> {
-  const stop = new AbortController();
-  const ended = act(stop.signal);
-  const { uninstall } = closeWithGrace({ delay: STOP_MS, logger: false }, async ({ err }) => {
-    stop.abort();
-    await ended;
-    if (err) exitCodeOf(err);
-  });
-  try {
-    await ended;
-  } finally {
-    uninstall();
-  }
-}
-
 const outputOption = (): Option => new Option("--output <format>", "text for people, json for programs").choices(["text", "json"]).default("text");
 
 type Options = {
@@ -132,7 +118,7 @@ type Options = {
   watch?: boolean;
   diff?: boolean;
   audience?: string[];
-};
+} & CleanupOptions;
 /** Undefined: it has printed what there was to say. */
 type Ask = (config: Config, options: Options, version: string) => Promise<Answer | undefined>;
 type AddQuestion = (name: string, about: string, needs: readonly Need[], ask: Ask, shape?: (command: Command) => Command) => void;
@@ -192,8 +178,7 @@ function addLedgerQuestions(program: Command): void {
     ["redisUrl"],
     async (config, options) => {
       if (!options.watch) return (await import("./commands/status.ts")).status(config, options);
-      const { watchStatus } = await import("./commands/status-watch.ts");
-      return untilSignal((stopped) => watchStatus(config, options, stopped));
+      return (await import("./commands/status-watch.ts")).watchStatus(config, options, firstSignal());
     },
     (command) => anySubject(command).option("--watch", "again every two seconds, until Ctrl-C"),
   );
@@ -211,6 +196,42 @@ function addLedgerQuestions(program: Command): void {
     async (config, options) => (await import("./commands/enqueue.ts")).enqueue(config, options),
     oneSubject,
   );
+}
+
+const STALE_TEXT = `
+Stale: a token Secret of an impersonator's account, ours or Rancher's, that the account does not name (annotation rancher.io/service-account.secret-ref),
+where it names another one that is there. An account that names none, or one that is missing, is left alone: nobody can know which of its tokens is in use.
+Orphan: an impersonator of ours without a binding, a login that runs, or a record in the ledger; Rancher's too with UNDERSTUDY_ADOPT=true.
+Without --yes nothing is deleted. Ended early, it goes on where it was when it is run again.`;
+
+/** The one question that may end in deletes. */
+function addCleanup(program: Command): void {
+  const rate = (text: string): number => {
+    if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
+    throw new InvalidArgumentError("write a whole number from 1 to 999.");
+  };
+  questionsOf(program)(
+    "cleanup",
+    "count stale token Secrets and orphans, and delete them with --yes; let removals go on that were held back",
+    [],
+    async (...parts) => (await import("./commands/cleanup.ts")).cleanup(...parts, firstSignal()),
+    (command) =>
+      command
+        .option("--cluster <id>", "only this cluster; for orphans also: it is right that they are many")
+        .option("--stale-secrets", "token Secrets that their account does not name")
+        .option("--orphans", "impersonators that nobody has a reason for")
+        .option("--yes", "delete them")
+        .option("--rate <number>", "deletes a second on each cluster", rate, 20)
+        .option("--allow <cluster>", "let the removals there go on that `status` says are held, until the next import; needs Redis only")
+        .addHelpText("after", STALE_TEXT),
+  );
+}
+
+/** Ctrl-C lets a command come to its end and say how far it came; a second one ends it. */
+function firstSignal(): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
+  return stop.signal;
 }
 
 await main(process.argv.slice(2));

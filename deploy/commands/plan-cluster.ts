@@ -24,10 +24,12 @@ export interface Untouched {
   readonly user: string;
   readonly reason: string;
 }
-/** `equal`: impersonators that need no step. `waiting`: who should have one, and gets none till something else comes; `failed`: where a person has to act first. `reason`: why the cluster could not be asked; empty = it answered. */
+/** `equal`: impersonators that need no step. `orphans`: those without a grant; `held`: as many of them as wait for a person's word. `waiting`: who should have one, and gets none till something else comes; `failed`: where a person has to act first. `reason`: why the cluster could not be asked; empty = it answered. */
 export interface ClusterPlan {
   readonly cluster: string;
   readonly equal: number;
+  readonly orphans: number;
+  readonly held: number;
   readonly steps: readonly (PlannedStep & { readonly diff?: string })[];
   readonly untouched: readonly Untouched[];
   readonly waiting: readonly { readonly user: string; readonly reason: string }[];
@@ -43,7 +45,18 @@ export async function planCluster(client: ClusterClient, bindings: Bindings, con
     const objects = await withTypes(client, await listObjects(client, {}, AbortSignal.timeout(60_000)));
     return planFor({ cluster, bindings, config, diffs }, objects, Date.now());
   } catch (error) {
-    return { cluster, equal: 0, steps: [], untouched: [], waiting: [], failed: [], warnings: [], reason: whyNot(client, `cluster ${cluster}`, error) };
+    return {
+      cluster,
+      equal: 0,
+      orphans: 0,
+      held: 0,
+      steps: [],
+      untouched: [],
+      waiting: [],
+      failed: [],
+      warnings: [],
+      reason: whyNot(client, `cluster ${cluster}`, error),
+    };
   }
 }
 
@@ -78,6 +91,8 @@ function planFor({ cluster, bindings, config, diffs }: Question, objects: Object
   return {
     cluster,
     equal: of("equal").length,
+    orphans: orphans.size + unknown.others.length,
+    held: held.length + unknown.others.length,
     steps: all.flatMap(({ user, steps }) => steps.map((step) => told(step, orphans.has(user), diffs))),
     untouched: [
       ...all.flatMap(({ user, untouched }) => (untouched ? [{ kind: untouched.kind, name: nameOf(user), user, reason: untouched.reason }] : [])),

@@ -44,14 +44,15 @@ export async function plan(config: Config, options: { cluster?: string; diff?: b
   return { json, text: textOf(json), exitCode: problems.length > 0 ? 1 : differs ? 3 : 0 };
 }
 
-function idsOf(clusters: Clusters, wanted: string | undefined, config: Config): string[] {
+/** @throws UsageError for a cluster that is not configured. */
+export function idsOf(clusters: Clusters, wanted: string | undefined, config: Config): string[] {
   if (wanted === undefined) return clusters.ids();
   if (clusters.get(wanted)) return [wanted];
   throw new UsageError([`--cluster: ${wanted} is not in ${whereClustersAre(config)}`, ...[...clusters.problems()].map(problemLine)].join("\n"));
 }
 
 /** By the readers of the import. Without a management cluster there is nothing but what the roles remember. */
-async function readSources(config: Config, userAgent: string): Promise<{ bindings: Bindings; refused: string[] }> {
+export async function readSources(config: Config, userAgent: string): Promise<{ bindings: Bindings; refused: string[] }> {
   const bindings = new Bindings();
   const refused: string[] = [];
   if (config.source !== "rancher") return { bindings, refused };

@@ -18,7 +18,7 @@ interface Watched {
   readonly output: "text" | "json";
 }
 /** Ends when `stopped` says so, and leaves the terminal as it was. @throws Error when Redis does not answer. */
-export async function watchStatus(config: Config, options: Watched, stopped: AbortSignal): Promise<void> {
+export async function watchStatus(config: Config, options: Watched, stopped: AbortSignal): Promise<undefined> {
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const screen = options.output === "text" && process.stdout.isTTY;
   let last = "";

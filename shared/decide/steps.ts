@@ -6,6 +6,7 @@ import { nextStep } from "./plan.ts";
 
 /** A step that writes. */
 export type Write = Extract<Step, { kind: Kind }>;
+export type Removal = Extract<Step, { do: "delete" }>;
 
 /** Seen, with this object as the server answered it. */
 export function having(seen: Seen, kind: Kind, object: KubernetesObject): Seen {

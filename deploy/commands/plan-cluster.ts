@@ -1,5 +1,5 @@
 // `plan` of one cluster: its lists against what the sources say, subject by subject. Lists only: no object is read alone, no Secret's contents at all, nothing is written.
-import type { KubernetesObject } from "@kubernetes/client-node";
+import type { KubernetesObject, V1Secret } from "@kubernetes/client-node";
 import type { Bindings } from "../../producers/bindings.ts";
 import type { Lists, Objects } from "../../producers/found.ts";
 import { isLabelled, listObjects, sortOut } from "../../producers/found.ts";
@@ -9,6 +9,7 @@ import type { Foreseen, ForeseenStep, PlannedStep } from "../../shared/decide/fo
 import { foresee } from "../../shared/decide/foresight.ts";
 import { SECRET_TYPE, secretRefOf } from "../../shared/decide/objects.ts";
 import type { Seen } from "../../shared/decide/plan.ts";
+import { findStale } from "../../shared/decide/stale.ts";
 import type { ClusterClient } from "../../shared/kube/client.ts";
 import { METADATA_ONLY_LIST } from "../../shared/kube/client.ts";
 import { SECRET_ACCOUNT_ANNOTATION, SECRET_ACCOUNT_LABEL, nameOf, userOf } from "../../shared/names.ts";
@@ -24,12 +25,13 @@ export interface Untouched {
   readonly user: string;
   readonly reason: string;
 }
-/** `equal`: impersonators that need no step. `orphans`: those without a grant; `held`: as many of them as wait for a person's word. `waiting`: who should have one, and gets none till something else comes; `failed`: where a person has to act first. `reason`: why the cluster could not be asked; empty = it answered. */
+/** `equal`: impersonators that need no step. `orphans`: those without a grant; `held`: as many of them as wait for a person's word. `stale`: token Secrets that nobody uses, of accounts of ours and of Rancher's: a worker's own steps delete some, `cleanup` all. `waiting`: who should have one, and gets none till something else comes; `failed`: where a person has to act first. `reason`: why the cluster could not be asked; empty = it answered. */
 export interface ClusterPlan {
   readonly cluster: string;
   readonly equal: number;
   readonly orphans: number;
   readonly held: number;
+  readonly stale: number;
   readonly steps: readonly (PlannedStep & { readonly diff?: string })[];
   readonly untouched: readonly Untouched[];
   readonly waiting: readonly { readonly user: string; readonly reason: string }[];
@@ -50,6 +52,7 @@ export async function planCluster(client: ClusterClient, bindings: Bindings, con
       equal: 0,
       orphans: 0,
       held: 0,
+      stale: 0,
       steps: [],
       untouched: [],
       waiting: [],
@@ -93,6 +96,11 @@ function planFor({ cluster, bindings, config, diffs }: Question, objects: Object
     equal: of("equal").length,
     orphans: orphans.size + unknown.others.length,
     held: held.length + unknown.others.length,
+    stale: findStale(
+      objects.accounts,
+      objects.secrets.filter((secret: V1Secret) => secret.type === SECRET_TYPE),
+      config.install,
+    ).stale.length,
     steps: all.flatMap(({ user, steps }) => steps.map((step) => told(step, orphans.has(user), diffs))),
     untouched: [
       ...all.flatMap(({ user, untouched }) => (untouched ? [{ kind: untouched.kind, name: nameOf(user), user, reason: untouched.reason }] : [])),

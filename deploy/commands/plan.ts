@@ -92,8 +92,18 @@ function textOf({ clusters, problems, warnings }: Planned): string {
   ].join("\n\n");
 }
 
+/** `3 steps: 2 to make, 1 to remove` */
+function stepsText(steps: ClusterPlan["steps"]): string {
+  const words = { create: "make", change: "change", recreate: "make anew", delete: "remove" } as const;
+  const counts = (Object.keys(words) as (keyof typeof words)[]).map(
+    (action) => [steps.filter((step) => step.action === action).length, words[action]] as const,
+  );
+  const each = counts.filter(([number]) => number > 0).map(([number, word]) => `${number} to ${word}`);
+  return `${count(steps.length, "step")}${each.length > 0 ? `: ${each.join(", ")}` : ""}`;
+}
+
 /** Steps in their order, then what is left alone and who gets nothing. */
-function clusterText({ cluster, equal, steps, untouched, waiting, failed }: ClusterPlan): string {
+function clusterText({ cluster, equal, stale, steps, untouched, waiting, failed }: ClusterPlan): string {
   const others = untouched.filter(({ user, reason }) => ![...waiting, ...failed].some((row) => row.user === user && row.reason === reason));
   const rows = [
     ...steps.map(({ action, kind, name, user, reason }) => [action, kind, name, user, reason]),
@@ -101,7 +111,7 @@ function clusterText({ cluster, equal, steps, untouched, waiting, failed }: Clus
     ...waiting.map(({ user, reason }) => ["waits", "", "", user, reason]),
     ...others.map(({ kind, name, user, reason }) => ["none", kind, name, user, reason]),
   ];
-  const head = `${cluster}: ${equal} equal, ${count(steps.length, "step")}`;
+  const head = `${cluster}: ${equal} equal, ${stepsText(steps)}${stale > 0 ? `, ${count(stale, "stale token Secret")} (understudy cleanup --stale-secrets)` : ""}`;
   const diffs = steps.flatMap(({ diff, action, kind, reason }) => (diff === undefined ? [] : [`${action} ${kind}: ${reason}\n${coloured(diff)}`]));
   return [rows.length === 0 ? head : `${head}\n${table(["STEP", "KIND", "NAME", "USER", "REASON"], rows)}`, ...diffs].join("\n\n");
 }

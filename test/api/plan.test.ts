@@ -45,6 +45,7 @@ interface Step {
 interface Row {
   readonly cluster: string;
   readonly equal: number;
+  readonly stale: number;
   readonly steps: readonly Step[];
   readonly untouched: readonly { readonly kind: string; readonly name: string; readonly user: string; readonly reason: string }[];
   readonly waiting: readonly { readonly user: string; readonly reason: string }[];
@@ -112,7 +113,7 @@ test("an empty cluster gets every object of whoever is bound, and then has just 
 test("where the product has worked there is no step, also for a user whom only the role remembers: 0", async () => {
   await loggedIn(house, "u-cleo", CLUSTER, { groups: [TEAM] });
   const { code, row } = await plan();
-  assert.deepEqual([code, row.equal, row.steps, row.untouched, row.failed], [0, BOUND.length + 1, [], [], []]);
+  assert.deepEqual([code, row.equal, row.stale, row.steps, row.untouched, row.failed], [0, BOUND.length + 1, 0, [], [], []]);
 });
 
 const stale = (user: string, metadata: object) =>
@@ -190,12 +191,14 @@ async function assertColours(): Promise<void> {
   const { stdout, stderr } = await run("--diff", "--cluster", CLUSTER);
   assert.ok(stdout.includes(`\n-${line}\n`) && !stdout.includes("\u001b"), stdout);
   assert.equal(stderr, "");
+  const sums = "11 steps: 2 to make, 2 to change, 1 to make anew, 6 to remove, 2 stale token Secrets (understudy cleanup --stale-secrets)";
+  assert.equal(stdout.slice(0, stdout.indexOf("\n")), `${CLUSTER}: 0 equal, ${sums}`);
 }
 
 test("each damage, stale Secret and orphan is named with its reason, Rancher's impersonators are left alone, and an empty Redis then leads to just these writes", async () => {
   await damage();
   const { code, row } = await plan();
-  assert.equal(code, 3);
+  assert.deepEqual([code, row.stale], [3, 2]);
   assert.deepEqual(stepsOf(row, "u-ada"), ["change ClusterRole: the rules are not the identity's", "delete Secret: the account names another one"]);
   assert.ok(row.steps.some(({ name }) => name === `${nameOf("u-ada")}-token-0123456789`));
   assert.deepEqual(stepsOf(row, "u-ben").toSorted(), ["create ClusterRoleBinding: it is missing", "delete Secret: it belongs to an earlier owner"]);

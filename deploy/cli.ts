@@ -2,10 +2,11 @@
 // What a command needs is imported when it runs: `--help` should not load a Kubernetes client.
 import { readFileSync } from "node:fs";
 import closeWithGrace from "close-with-grace";
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { Config } from "../shared/run/config.ts";
 import type { Log } from "../shared/run/log.ts";
 import { openLog, withoutSecrets } from "../shared/run/log.ts";
+import type { CleanupOptions } from "./commands/cleanup.ts";
 import type { Answer } from "./commands/output.ts";
 import { print } from "./commands/output.ts";
 import type { Need } from "./settings.ts";
@@ -28,6 +29,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   addProcesses(program);
   addQuestions(program);
   addLedgerQuestions(program);
+  addCleanup(program);
   try {
     await program.parseAsync([...argv], { from: "user" });
   } catch (error) {
@@ -109,8 +111,18 @@ function stopOnSignal(running: AsyncDisposable, log: Log): void {
 
 const outputOption = (): Option => new Option("--output <format>", "text for people, json for programs").choices(["text", "json"]).default("text");
 
-type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean; audience?: string[] };
-type Ask = (config: Config, options: Options, version: string) => Promise<Answer>;
+type Options = {
+  output: "text" | "json";
+  cluster?: string;
+  user?: string;
+  all?: boolean;
+  history?: boolean;
+  watch?: boolean;
+  diff?: boolean;
+  audience?: string[];
+} & CleanupOptions;
+/** Undefined: it has printed what there was to say. */
+type Ask = (config: Config, options: Options, version: string) => Promise<Answer | undefined>;
 type AddQuestion = (name: string, about: string, needs: readonly Need[], ask: Ask, shape?: (command: Command) => Command) => void;
 
 /** Adds a command that answers once and ends. */
@@ -119,6 +131,7 @@ const questionsOf =
   (name, about, needs, ask, shape = (command) => command) => {
     shape(program.command(name).description(about).addOption(outputOption())).action(async (options: Options) => {
       const answer = await ask(readConfig(process.env, needs), options, version);
+      if (!answer) return;
       print(answer, options.output);
       process.exitCode = answer.exitCode;
     });
@@ -147,7 +160,7 @@ function addQuestions(program: Command): void {
     "show what a worker would write after a lost Redis, and why; writes nothing and needs no Redis",
     ["clusters"],
     async (...parts) => (await import("./commands/plan.ts")).plan(...parts),
-    (command) => command.option("--cluster <id>", "only this cluster"),
+    (command) => command.option("--cluster <id>", "only this cluster").option("--diff", "and each object as it is against as it would be"),
   );
   add(
     "verify",
@@ -165,15 +178,18 @@ function addLedgerQuestions(program: Command): void {
     "status",
     "show how each subject stands",
     ["redisUrl"],
-    async (config, options) => (await import("./commands/status.ts")).status(config, options),
-    anySubject,
+    async (config, options) => {
+      if (!options.watch) return (await import("./commands/status.ts")).status(config, options);
+      return (await import("./commands/status-watch.ts")).watchStatus(config, options, firstSignal());
+    },
+    (command) => anySubject(command).option("--watch", "again every two seconds, until Ctrl-C"),
   );
   add(
     "explain",
     "show where each name of an impersonator comes from, or why its user has none",
     ["redisUrl"],
     async (config, options) => (await import("./commands/explain.ts")).explain(config, options),
-    oneSubject,
+    (command) => oneSubject(command).option("--history", "and what its last runs did"),
   );
   add(
     "enqueue",
@@ -182,6 +198,42 @@ function addLedgerQuestions(program: Command): void {
     async (config, options) => (await import("./commands/enqueue.ts")).enqueue(config, options),
     oneSubject,
   );
+}
+
+const STALE_TEXT = `
+Stale: a token Secret of an impersonator's account, ours or Rancher's, that the account does not name (annotation rancher.io/service-account.secret-ref),
+where it names another one that is there. An account that names none, or one that is missing, is left alone: nobody can know which of its tokens is in use.
+Orphan: an impersonator of ours without a binding, a login that runs, or a record in the ledger; Rancher's too with UNDERSTUDY_ADOPT=true.
+Without --yes nothing is deleted. Ended early, it goes on where it was when it is run again.`;
+
+/** The one question that may end in deletes. */
+function addCleanup(program: Command): void {
+  const rate = (text: string): number => {
+    if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
+    throw new InvalidArgumentError("write a whole number from 1 to 999.");
+  };
+  questionsOf(program)(
+    "cleanup",
+    "count stale token Secrets and orphans, and delete them with --yes; let removals go on that were held back",
+    [],
+    async (...parts) => (await import("./commands/cleanup.ts")).cleanup(...parts, firstSignal()),
+    (command) =>
+      command
+        .option("--cluster <id>", "only this cluster; for orphans also: it is right that they are many")
+        .option("--stale-secrets", "token Secrets that their account does not name")
+        .option("--orphans", "impersonators that nobody has a reason for")
+        .option("--yes", "delete them")
+        .option("--rate <number>", "deletes a second on each cluster", rate, 20)
+        .option("--allow <cluster>", "let the removals there go on that `status` says are held, until the next import; needs Redis only")
+        .addHelpText("after", STALE_TEXT),
+  );
+}
+
+/** Ctrl-C lets a command come to its end and say how far it came; a second one ends it. */
+function firstSignal(): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
+  return stop.signal;
 }
 
 await main(process.argv.slice(2));

@@ -15,6 +15,8 @@ export interface ImportOptions {
   /** The lists come from a management cluster that is older than the ledger: their lower versions count. */
   readonly whole: boolean;
   readonly removalsMax: number;
+  /** Cluster → so many removals were allowed by a person, above the limit too. */
+  readonly allowed?: ReadonlyMap<string, number>;
 }
 export interface Imported {
   readonly users: number;
@@ -28,7 +30,7 @@ export interface Imported {
 export async function importAll(ledger: Ledger, bindings: Bindings, options: ImportOptions, signal: AbortSignal): Promise<Imported> {
   const records = await subjectsOf(ledger, bindings);
   const silenced = await silencedUsers(ledger, bindings, records, signal);
-  const held = heldRemovals(records, bindings, { removalsMax: options.removalsMax, silenced });
+  const held = heldRemovals(records, bindings, { ...options, silenced });
   const copies = await learnAll(ledger, bindings, { records, held, whole: options.whole, signal });
   let changed = 0;
   await inParallel([...records.keys()], signal, async (key) => {
@@ -102,7 +104,7 @@ async function silencedUsers(
 function heldRemovals(
   records: ReadonlyMap<string, SubjectRecord | undefined>,
   bindings: Bindings,
-  { removalsMax, silenced }: { readonly removalsMax: number; readonly silenced: ReadonlySet<string> },
+  { removalsMax, allowed, silenced }: Pick<ImportOptions, "removalsMax" | "allowed"> & { readonly silenced: ReadonlySet<string> },
 ): Map<string, number> {
   const count = new Map<string, { all: number; lost: number }>();
   for (const [key, record] of records) {
@@ -113,7 +115,9 @@ function heldRemovals(
     const userGone = record.facts?.user && !bindings.users.get(subject.user)?.live;
     count.set(subject.cluster, { all: of.all + 1, lost: of.lost + (!keeps || userGone || silenced.has(subject.user) ? 1 : 0) });
   }
-  return new Map([...count].filter(([, { all, lost }]) => lost > REMOVALS_MIN && lost > all * removalsMax).map(([cluster, { lost }]) => [cluster, lost]));
+  // Allowed were those that were named: where more are lost by now, a person is asked again.
+  const limit = (cluster: string, all: number): number => Math.max(REMOVALS_MIN, all * removalsMax, allowed?.get(cluster) ?? 0);
+  return new Map([...count].filter(([cluster, { all, lost }]) => lost > limit(cluster, all)).map(([cluster, { lost }]) => [cluster, lost]));
 }
 
 /** So many at once: enough to fill the connection, few enough to stop soon. */

@@ -133,8 +133,10 @@ async function resyncIfDue(cluster: string, { config, log, metrics, store, clust
     await ledger.noteCluster(cluster, { resyncAt: Date.now() + Math.round(config.resyncMs * (0.9 + Math.random() * 0.2)) });
     const { run } = await ledger.mark();
     const began = Date.now();
-    const result = await resync({ client, ledger, bindings, config, run }, stopping);
-    await ledger.noteCluster(cluster, { lastResync: began, heldResync: result.held });
+    const allowed = (await ledger.allowed("resync")).get(cluster);
+    const result = await resync({ client, ledger, bindings, config, run, ...(allowed === undefined ? {} : { allowed }) }, stopping);
+    await ledger.noteCluster(cluster, { lastResync: began, orphans: result.orphans, heldResync: result.held });
+    if (allowed !== undefined) await ledger.endAllowed("resync", [cluster]);
     metrics.resyncedAt.set({ cluster }, Date.now() / 1000);
     metrics.orphans.set({ cluster }, result.orphans);
     metrics.removalsHeld.set({ cluster }, result.held + Number(heldImport));

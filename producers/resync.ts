@@ -34,10 +34,12 @@ export interface ResyncParts {
   readonly config: Pick<Config, "source" | "install" | "removalsMax" | "profile" | "tokenMode" | "adopt">;
   /** run_id of the Redis that answers. */
   readonly run: string;
+  /** So many removals were allowed by a person, above the limit too. */
+  readonly allowed?: number;
 }
 
 /** @throws ApiError when a list cannot be had whole. */
-export async function resync({ client, ledger, bindings, config, run }: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
+export async function resync({ client, ledger, bindings, config, run, allowed = 0 }: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
   const { cluster } = client;
   const { found, ranchers, strays, aliens, roleBindingsHidden } = await listAll(client, config.install, signal);
   const tampered: { user: string; alien: string }[] = [];
@@ -64,7 +66,9 @@ export async function resync({ client, ledger, bindings, config, run }: ResyncPa
     woken += 1;
   }
   const { forgotten, orphans, others, held } = unknownIn(found, subjects, config);
-  for (const [user, { role }] of held ? forgotten : [...forgotten, ...orphans]) {
+  const asking = [...(held ? orphans : []), ...others];
+  const goOn = asking.length <= allowed;
+  for (const [user, { role }] of [...forgotten, ...(held ? [] : orphans), ...(goOn ? asking : [])]) {
     signal.throwIfAborted();
     const copy = await ledger.learn(user, { join: cluster });
     const candidates = bindings.candidatesFor(cluster, user, groupsIn(role));
@@ -73,7 +77,7 @@ export async function resync({ client, ledger, bindings, config, run }: ResyncPa
     woken += 1;
   }
   const known = { subjects, woken, aliens: tampered, roleBindingsHidden };
-  return { ...known, orphans: orphans.length + others.length, held: (held ? orphans.length : 0) + others.length };
+  return { ...known, orphans: orphans.length + others.length, held: goOn ? 0 : asking.length };
 }
 
 type Entry = [user: string, objects: Found];

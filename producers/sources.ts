@@ -70,11 +70,13 @@ export class Sources {
       const highest = Math.max(...lists.map(({ list }) => Number(list.resourceVersion)));
       const whole = highest < floor;
       if (whole) log.olderSource({ floor, listed: highest });
-      const imported = await importAll(ledger, this.#parts.bindings, { whole, removalsMax: config.removalsMax }, signal);
+      const allowed = await ledger.allowed("import");
+      const imported = await importAll(ledger, this.#parts.bindings, { whole, removalsMax: config.removalsMax, allowed }, signal);
       for (const [cluster, removals] of imported.held) log.removalsHeld({ cluster, removals });
       if (whole) await ledger.lowerVersionFloor(String(highest));
       for (const cluster of this.#parts.clusters())
         await ledger.noteCluster(cluster, { heldImport: imported.held.get(cluster) ?? 0, ...(wasComplete ? {} : { resyncAt: 0, forgottenAt: Date.now() }) });
+      await ledger.endAllowed("import", allowed.keys());
       answer = await ledger.importEnd(nonce);
       if (answer === "again") {
         log.importAgain();
@@ -121,6 +123,8 @@ export class Sources {
     );
     const mark = async (): Promise<void> => {
       while (!both.aborted) {
+        // Removals that were held back may go on: by another read, for what was listed then may have changed.
+        if ((await ledger.allowed("import").catch(() => undefined))?.size) end.abort();
         // FLUSHALL brings neither a reconnect nor another run_id.
         const answer = await ledger.mark().catch(() => undefined);
         metrics.importComplete.set(answer?.complete ? 1 : 0);

@@ -2,7 +2,7 @@
 import type { KubernetesObject, V1ClusterRole, V1ClusterRoleBinding, V1Secret, V1ServiceAccount } from "@kubernetes/client-node";
 import type { Kind, Seen } from "../shared/decide/plan.ts";
 import { assertNarrow } from "../shared/decide/rules.ts";
-import type { Write } from "../shared/decide/steps.ts";
+import type { Removal, Write } from "../shared/decide/steps.ts";
 import { having, without } from "../shared/decide/steps.ts";
 import type { Wanted } from "../shared/decide/objects.ts";
 import { secretRefOf } from "../shared/decide/objects.ts";
@@ -32,6 +32,8 @@ export const getRole = (client: ClusterClient, user: string, signal: AbortSignal
   get(client, "ClusterRole", nameOf(user), signal);
 export const getBinding = (client: ClusterClient, user: string, signal: AbortSignal): Promise<V1ClusterRoleBinding | undefined> =>
   get(client, "ClusterRoleBinding", nameOf(user), signal);
+export const getAccount = (client: ClusterClient, name: string, signal: AbortSignal): Promise<V1ServiceAccount | undefined> =>
+  get(client, "ServiceAccount", name, signal);
 export const getSecret = (client: ClusterClient, name: string, signal: AbortSignal): Promise<V1Secret | undefined> => get(client, "Secret", name, signal);
 
 /** All four kinds as they are now: four GETs. Secrets that no label leads to are fetched by name: the one that the account names, and `strays`. */
@@ -41,7 +43,7 @@ export async function observe(client: ClusterClient, user: string, strays: reado
   const [role, binding, account, list] = await Promise.all([
     getRole(client, user, signal),
     getBinding(client, user, signal),
-    get<V1ServiceAccount>(client, "ServiceAccount", name, signal),
+    getAccount(client, name, signal),
     client.list<V1Secret>(COLLECTIONS.Secret, selector, undefined, signal),
   ]);
   const ref = account && secretRefOf(account);
@@ -84,8 +86,8 @@ export async function carryOut(client: ClusterClient, step: Write, wanted: Wante
   }
 }
 
-/** The role with uid and resourceVersion, its children by uid. What is gone already is gone. */
-async function remove(client: ClusterClient, step: Extract<Write, { do: "delete" }>, signal: AbortSignal): Promise<void> {
+/** The role with uid and resourceVersion, its children by uid. What is gone already is gone. @throws ConflictError where another one stands there now. */
+export async function remove(client: ClusterClient, step: Removal, signal: AbortSignal): Promise<void> {
   const preconditions = { uid: step.uid, ...(step.resourceVersion === undefined ? {} : { resourceVersion: step.resourceVersion }) };
   try {
     await client.call("DELETE", pathOf(step.kind, step.name), { json: JSON.stringify({ apiVersion: "v1", kind: "DeleteOptions", preconditions }), signal });

@@ -6,6 +6,7 @@ import { provenanceOf } from "../../shared/decide/provenance.ts";
 import { wasStopped } from "../../shared/decide/rival.ts";
 import type { Profile } from "../../shared/decide/rules.ts";
 import { namesBetween, rulesFor } from "../../shared/decide/rules.ts";
+import { historyOf } from "../../shared/ledger/history.ts";
 import type { SubjectRecord, UserRecord } from "../../shared/ledger/record.ts";
 import { knowledgeOf } from "../../shared/ledger/record.ts";
 import type { StatusRow } from "../../shared/ledger/status.ts";
@@ -16,6 +17,7 @@ import type { Candidate, Grant, Identity, Subject } from "../../shared/subject.t
 import { subjectFrom } from "./ids.ts";
 import type { Answer } from "./output.ts";
 import { table } from "./output.ts";
+import { timelineOf, timelineText } from "./timeline.ts";
 
 /** `applied`: it was settled on the cluster, too. */
 type NameRow = Explained & { readonly applied: boolean };
@@ -41,15 +43,17 @@ export interface Explanation extends Subject {
   readonly next: { readonly at: string | null; readonly why: string };
 }
 
-/** Reads two records. @throws UsageError for ids that can name no subject. */
-export async function explain(config: Config, options: { cluster?: string; user?: string }): Promise<Answer> {
+/** Reads two records, and the history where it is asked for. @throws UsageError for ids that can name no subject. */
+export async function explain(config: Config, options: { cluster?: string; user?: string; history?: boolean }): Promise<Answer> {
   const { cluster, user } = subjectFrom(options);
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   const { ledger } = store;
   const subject = { cluster, user };
   const [record, person, { run }, now] = await Promise.all([ledger.record(subject), ledger.userRecord(user), ledger.mark(), ledger.now()]);
   const json = record ? explained(subject, record, { person, run, now, config }) : unknown(subject, person);
-  return { json, text: textOf(json), exitCode: 0 };
+  if (!options.history) return { json, text: textOf(json), exitCode: 0 };
+  const history = await historyOf(ledger, subject);
+  return { json: { ...json, history: timelineOf(history) }, text: `${textOf(json)}\n\n${timelineText(history)}`, exitCode: 0 };
 }
 
 interface Around {

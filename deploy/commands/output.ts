@@ -13,9 +13,12 @@ export function print({ json, text }: Answer, format: "text" | "json"): void {
   process.stdout.write(format === "json" ? `${JSON.stringify(json, undefined, 2)}\n` : text === "" ? "" : `${text}\n`);
 }
 
-/** Columns as wide as their widest cell. Ids are quoted where they hold more than plain characters. */
+/** Quoted where it holds more than plain characters: an id may hold what moves a terminal's cursor. */
+export const plain = (text: string): string => (/^[\x20-\x7e]*$/.test(text) ? text : shown(text));
+
+/** Columns as wide as their widest cell. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const cells = [head, ...rows.map((row) => row.map((cell) => (/^[\x20-\x7e]*$/.test(cell) ? cell : shown(cell))))];
+  const cells = [head, ...rows.map((row) => row.map(plain))];
   const widths = head.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? "").length)));
   return cells
     .map((row) =>
@@ -27,11 +30,5 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     .join("\n");
 }
 
-/** One line that counts, for a person at a terminal; elsewhere nothing, and never on stdout. */
-export function openProgress(did: string, all: number): { step(): void; end(): void } {
-  const shows = process.stderr.isTTY && all > 1;
-  const show = (line: string): void => void (shows && process.stderr.write(`\r\u001b[K${line}`));
-  let done = 0;
-  show(`${did} 0 of ${all} clusters`);
-  return { step: () => show(`${did} ${++done} of ${all} clusters`), end: () => show("") };
-}
+/** `1 step`, `2 steps` */
+export const count = (number: number, word: string): string => `${number} ${word}${number === 1 ? "" : "s"}`;

@@ -1,20 +1,22 @@
 // `plan` of one cluster: its lists against what the sources say, subject by subject. Lists only: no object is read alone, no Secret's contents at all, nothing is written.
-import type { KubernetesObject } from "@kubernetes/client-node";
+import type { KubernetesObject, V1Secret } from "@kubernetes/client-node";
 import type { Bindings } from "../../producers/bindings.ts";
 import type { Lists, Objects } from "../../producers/found.ts";
 import { isLabelled, listObjects, sortOut } from "../../producers/found.ts";
 import { groupsIn, remembers, unknownIn } from "../../producers/resync.ts";
 import { groupsOf } from "../../producers/tell.ts";
-import type { Foreseen, PlannedStep } from "../../shared/decide/foresight.ts";
+import type { Foreseen, ForeseenStep, PlannedStep } from "../../shared/decide/foresight.ts";
 import { foresee } from "../../shared/decide/foresight.ts";
 import { SECRET_TYPE, secretRefOf } from "../../shared/decide/objects.ts";
 import type { Seen } from "../../shared/decide/plan.ts";
+import { findStale } from "../../shared/decide/stale.ts";
 import type { ClusterClient } from "../../shared/kube/client.ts";
 import { METADATA_ONLY_LIST } from "../../shared/kube/client.ts";
 import { SECRET_ACCOUNT_ANNOTATION, SECRET_ACCOUNT_LABEL, nameOf, userOf } from "../../shared/names.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { COLLECTIONS } from "../../shared/kube/paths.ts";
 import { whyNot } from "./check-clusters.ts";
+import { objectDiff } from "./object-diff.ts";
 
 /** An object that is left as it is, and why. */
 export interface Untouched {
@@ -23,11 +25,14 @@ export interface Untouched {
   readonly user: string;
   readonly reason: string;
 }
-/** `equal`: impersonators that need no step. `waiting`: who should have one, and gets none till something else comes; `failed`: where a person has to act first. `reason`: why the cluster could not be asked; empty = it answered. */
+/** `equal`: impersonators that need no step. `orphans`: those without a grant; `held`: as many of them as wait for a person's word. `stale`: token Secrets that nobody uses, of accounts of ours and of Rancher's: a worker's own steps delete some, `cleanup` all. `waiting`: who should have one, and gets none till something else comes; `failed`: where a person has to act first. `reason`: why the cluster could not be asked; empty = it answered. */
 export interface ClusterPlan {
   readonly cluster: string;
   readonly equal: number;
-  readonly steps: readonly PlannedStep[];
+  readonly orphans: number;
+  readonly held: number;
+  readonly stale: number;
+  readonly steps: readonly (PlannedStep & { readonly diff?: string })[];
   readonly untouched: readonly Untouched[];
   readonly waiting: readonly { readonly user: string; readonly reason: string }[];
   readonly failed: readonly { readonly user: string; readonly reason: string }[];
@@ -36,13 +41,25 @@ export interface ClusterPlan {
 }
 
 /** Never throws for a cluster that does not answer: that is a row of the answer. */
-export async function planCluster(client: ClusterClient, bindings: Bindings, config: Config): Promise<ClusterPlan> {
+export async function planCluster(client: ClusterClient, bindings: Bindings, config: Config, diffs: boolean): Promise<ClusterPlan> {
   const { cluster } = client;
   try {
     const objects = await withTypes(client, await listObjects(client, {}, AbortSignal.timeout(60_000)));
-    return planFor(cluster, objects, bindings, config, Date.now());
+    return planFor({ cluster, bindings, config, diffs }, objects, Date.now());
   } catch (error) {
-    return { cluster, equal: 0, steps: [], untouched: [], waiting: [], failed: [], warnings: [], reason: whyNot(client, `cluster ${cluster}`, error) };
+    return {
+      cluster,
+      equal: 0,
+      orphans: 0,
+      held: 0,
+      stale: 0,
+      steps: [],
+      untouched: [],
+      waiting: [],
+      failed: [],
+      warnings: [],
+      reason: whyNot(client, `cluster ${cluster}`, error),
+    };
   }
 }
 
@@ -53,7 +70,13 @@ async function withTypes(client: ClusterClient, objects: Objects): Promise<Objec
   return { ...objects, secrets: objects.secrets.map((secret) => (uids.has(secret.metadata?.uid) ? { ...secret, type: SECRET_TYPE } : secret)) };
 }
 
-function planFor(cluster: string, objects: Objects, bindings: Bindings, config: Config, now: number): ClusterPlan {
+interface Question {
+  readonly cluster: string;
+  readonly bindings: Bindings;
+  readonly config: Config;
+  readonly diffs: boolean;
+}
+function planFor({ cluster, bindings, config, diffs }: Question, objects: Objects, now: number): ClusterPlan {
   const lists = sortOut(objects, config.install);
   const bound = new Set([...bindings.subjects()].filter((subject) => subject.cluster === cluster).map(({ user }) => user));
   // As a resync after a lost Redis: whoever is bound is known, the rest is what the roles remember, or nobody's.
@@ -71,7 +94,14 @@ function planFor(cluster: string, objects: Objects, bindings: Bindings, config: 
   return {
     cluster,
     equal: of("equal").length,
-    steps: all.flatMap(({ user, steps }) => steps.map((step) => (orphans.has(user) ? { ...step, reason: `orphan: ${step.reason}` } : step))),
+    orphans: orphans.size + unknown.others.length,
+    held: held.length + unknown.others.length,
+    stale: findStale(
+      objects.accounts,
+      objects.secrets.filter((secret: V1Secret) => secret.type === SECRET_TYPE),
+      config.install,
+    ).stale.length,
+    steps: all.flatMap(({ user, steps }) => steps.map((step) => told(step, orphans.has(user), diffs))),
     untouched: [
       ...all.flatMap(({ user, untouched }) => (untouched ? [{ kind: untouched.kind, name: nameOf(user), user, reason: untouched.reason }] : [])),
       ...held.map((row) => ({ kind: "ClusterRole", name: nameOf(row.user), ...row })),
@@ -83,6 +113,12 @@ function planFor(cluster: string, objects: Objects, bindings: Bindings, config: 
     warnings: [...all.flatMap(leftOut), ...aliensOf(lists, users)].map((warning) => `cluster ${cluster}: ${warning}`),
     reason: "",
   };
+}
+
+/** As a step is shown: its objects only as a diff, and only where that is asked for. */
+function told({ before, after, ...step }: ForeseenStep, isOrphan: boolean, diffs: boolean): ClusterPlan["steps"][number] {
+  const said = isOrphan ? { ...step, reason: `orphan: ${step.reason}` } : step;
+  return diffs ? { ...said, diff: objectDiff({ ...step, before, after }) } : said;
 }
 
 /** Grants, facts, and the candidates of the groups that the facts or the role name. */

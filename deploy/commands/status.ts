@@ -14,6 +14,10 @@ export interface ClusterRow {
   readonly gate: "open" | "half-open" | "closed";
   readonly reason: string;
   readonly backlog: number;
+  /** Impersonators without a grant, as the last resync found them. */
+  readonly orphans: number;
+  /** Removals that wait for a person's word. */
+  readonly held: number;
   readonly lastResync: string | null;
 }
 /** A worker that has not told of its gate for so long has nothing to tell. */
@@ -22,15 +26,18 @@ const GATE_MS_MAX = 10 * 60_000;
 /** Reads the ledger; asks no cluster. */
 export async function status(config: Config, options: { cluster?: string; user?: string }): Promise<Answer> {
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
-  const { subjects, clusters } = await statusRows(store, options);
+  return answerOf(await statusRows(store, options));
+}
+
+export function answerOf({ subjects, clusters }: { readonly subjects: readonly StatusRow[]; readonly clusters: readonly ClusterRow[] }): Answer {
   const text = [
     table(
       ["CLUSTER", "USER", "STATE", "GENERATION", "UPDATED", "REASON"],
       subjects.map((row) => [row.cluster, row.user, row.state, `${row.observedGeneration}/${row.generation}`, row.updatedAt, row.reason]),
     ),
     table(
-      ["CLUSTER", "GATE", "BACKLOG", "LAST RESYNC", "REASON"],
-      clusters.map((row) => [row.cluster, row.gate, String(row.backlog), row.lastResync ?? "never", row.reason]),
+      ["CLUSTER", "GATE", "BACKLOG", "ORPHANS", "HELD", "LAST RESYNC", "REASON"],
+      clusters.map((row) => [row.cluster, row.gate, String(row.backlog), String(row.orphans), String(row.held), row.lastResync ?? "never", row.reason]),
     ),
   ].join("\n\n");
   return { json: { subjects, clusters }, text, exitCode: 0 };
@@ -69,6 +76,9 @@ async function clusterRow(ledger: Ledger, cluster: string, backlog: number): Pro
     });
   const worst = gates.find(({ gate }) => gate === "closed") ?? gates.find(({ gate }) => gate === "half-open") ?? { gate: "open" as const, reason: "" };
   const held = Number(fields["heldImport"] ?? 0) + Number(fields["heldResync"] ?? 0);
-  const reason = [worst.reason, held > 0 ? `${held} removals are held back` : ""].filter((part) => part !== "").join("; ");
-  return { cluster, ...worst, reason, backlog, lastResync: fields["lastResync"] ? new Date(Number(fields["lastResync"])).toISOString() : null };
+  const reason = [worst.reason, held > 0 ? `${held} removals are held back; where they are right: understudy cleanup --allow ${cluster}` : ""]
+    .filter((part) => part !== "")
+    .join("; ");
+  const lastResync = fields["lastResync"] ? new Date(Number(fields["lastResync"])).toISOString() : null;
+  return { cluster, ...worst, reason, backlog, orphans: Number(fields["orphans"] ?? 0), held, lastResync };
 }

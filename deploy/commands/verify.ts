@@ -1,139 +1,94 @@
-// `verify`: asks a real cluster, with the impersonator's own token, who it becomes, and that a stranger, a foreign group and a foreign extra are refused.
-import type { V1PolicyRule, V1ServiceAccount } from "@kubernetes/client-node";
-import { randomBytes } from "node:crypto";
-import { wantedThen } from "../../shared/decide/memory.ts";
-import { bindingDiffers, roleRefIsOwn, secretRefOf } from "../../shared/decide/objects.ts";
-import { headersFor, rulesFor } from "../../shared/decide/rules.ts";
-import type { Name, Profile } from "../../shared/decide/rules.ts";
+// `verify`: asks real clusters, with the impersonators' own tokens, who they become: one of them, or all that the ledger knows, a few at once.
 import type { ClusterClient } from "../../shared/kube/client.ts";
 import { openClusters, problemLine, whereClustersAre } from "../../shared/kube/clusters-open.ts";
-import { requestToken, tokenIn } from "../../shared/kube/token.ts";
+import type { Clusters } from "../../shared/kube/clusters.ts";
+import { ApiError } from "../../shared/kube/errors.ts";
+import type { Ledger } from "../../shared/ledger/ledger.ts";
 import type { Applied } from "../../shared/ledger/record.ts";
-import type { Identity, Subject } from "../../shared/subject.ts";
-import { canonical } from "../../shared/subject.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { openStore } from "../../shared/run/redis.ts";
-import { getSecret, observe } from "../../workers/cluster.ts";
-import { review } from "../../workers/ready.ts";
+import type { Subject } from "../../shared/subject.ts";
+import { isAway } from "../../workers/gate.ts";
 import { UsageError } from "../settings.ts";
+import { whyNot } from "./check-clusters.ts";
 import type { Answer } from "./output.ts";
-import { table } from "./output.ts";
+import { count, table } from "./output.ts";
+import { openProgress } from "./progress.ts";
+import { inTurns } from "./rights.ts";
+import type { Verified } from "./verify-subject.ts";
+import { verifySubject } from "./verify-subject.ts";
 
-interface Check {
-  readonly check: string;
-  readonly expected: string;
-  readonly got: string;
-  readonly ok: boolean;
-}
-/** One person on one cluster: what was asked, and what came back. */
-export interface Verified extends Subject {
-  readonly ok: boolean;
-  readonly checks: readonly Check[];
-}
+const AT_ONCE = 8;
 
 /** @throws UsageError when it is not said what to verify. */
 export async function verify(config: Config, options: { cluster?: string; user?: string; all?: boolean }, version: string): Promise<Answer> {
-  if (!options.all && (options.cluster === undefined || options.user === undefined)) throw new UsageError("say which: --cluster and --user, or --all");
+  const { cluster, user } = options;
+  if (!options.all && (cluster === undefined || user === undefined)) throw new UsageError("say which: --cluster and --user, or --all");
   await using store = await openStore(config.redisUrl!, config.redisPrefix, 5_000, () => undefined);
   await using clusters = await openClusters(config, `understudy/${version} verify`);
-  const subjects: Verified[] = [];
-  for (const cluster of options.cluster === undefined ? await store.ledger.clusters() : [options.cluster]) {
-    const client = clusters.get(cluster);
-    if (!client) throw new UsageError([`--cluster: ${cluster} is not in ${whereClustersAre(config)}`, ...[...clusters.problems()].map(problemLine)].join("\n"));
-    if (options.user !== undefined)
-      subjects.push(await verifySubject(client, options.user, (await store.ledger.record({ cluster, user: options.user }))?.applied, config.install));
-    else
-      for await (const { subject, record } of store.ledger.subjects(cluster))
-        if (record.applied) subjects.push(await verifySubject(client, subject.user, record.applied, config.install));
+  const place = whereClustersAre(config);
+  if (cluster !== undefined && !clusters.get(cluster))
+    throw new UsageError([`--cluster: ${cluster} is not in ${place}`, ...[...clusters.problems()].map(problemLine)].join("\n"));
+  if (cluster === undefined || user === undefined) return await verifyAll(store.ledger, clusters, config, options);
+  const verified = await verifySubject(clusters.get(cluster)!, user, (await store.ledger.record({ cluster, user }))?.applied, config.install);
+  return { json: { subjects: [verified] }, text: tableOf([verified]), exitCode: verified.ok ? 0 : 3 };
+}
+
+interface Standing extends Subject {
+  readonly applied: Applied;
+}
+
+/** Of all clusters and users, or of one of either. */
+async function verifyAll(ledger: Ledger, clusters: Clusters, config: Config, only: { cluster?: string; user?: string }): Promise<Answer> {
+  const subjects = await standing(ledger, only);
+  using progress = openProgress("impersonators verified", subjects.length);
+  const away = new Map<string, string>();
+  const rows = await inTurns(subjects, AT_ONCE, async (subject) => {
+    const client = clusters.get(subject.cluster);
+    const why = client ? away.get(subject.cluster) : `not in ${whereClustersAre(config)}`;
+    const verified = client && why === undefined ? await verifyOne(client, subject, config.install, away) : unanswered(subject, why!);
+    progress.step();
+    return verified;
+  });
+  const wrong = rows.filter(({ ok }) => !ok);
+  const on = count(new Set(subjects.map(({ cluster }) => cluster)).size, "cluster");
+  const summary = `${count(rows.length, "impersonator")} on ${on}: ${rows.length - wrong.length} ok, ${wrong.length} not ok`;
+  return { json: { subjects: rows }, text: wrong.length > 0 ? `${tableOf(wrong)}\n\n${summary}` : summary, exitCode: wrong.length > 0 ? 3 : 0 };
+}
+
+/** Sorted, so that two answers can be compared. */
+async function standing(ledger: Ledger, only: { cluster?: string; user?: string }): Promise<Standing[]> {
+  const subjects: Standing[] = [];
+  for (const cluster of only.cluster === undefined ? await ledger.clusters() : [only.cluster]) {
+    const of: Standing[] = [];
+    for await (const { subject, record } of ledger.subjects(cluster))
+      if (record.applied && (only.user === undefined || only.user === subject.user)) of.push({ ...subject, applied: record.applied });
+    subjects.push(...of.sort((a, b) => (a.user < b.user ? -1 : 1)));
   }
-  const rows = subjects.flatMap(({ cluster, user, checks }) =>
-    checks.map(({ check, expected, got, ok }) => [cluster, user, check, expected, got, ok ? "ok" : "NOT OK"]),
-  );
-  return { json: { subjects }, text: table(["CLUSTER", "USER", "CHECK", "EXPECTED", "GOT", ""], rows), exitCode: subjects.every(({ ok }) => ok) ? 0 : 3 };
+  return subjects;
 }
 
-/** `applied`: what the ledger last settled; undefined = nobody may be impersonated. */
-async function verifySubject(client: ClusterClient, user: string, applied: Applied | undefined, install: string): Promise<Verified> {
-  const identity = applied?.identity;
-  const signal = AbortSignal.timeout(30_000);
-  const { role, account, binding } = await observe(client, user, [], signal);
-  const checks: Check[] = [];
-  const add = (check: string, expected: string, got: string): void => void checks.push({ check, expected, got, ok: expected === got });
-  const token = account && (await tokenOf(client, user, account, applied, signal));
-  add("impersonator", identity ? "present" : "absent", role && token ? "present" : role ? "incomplete" : "absent");
-  if (identity && token) await askAs(client, token, identity, add, signal);
-  const bound = binding && applied && (roleRefIsOwn(binding) ? bindingDiffers(binding, wantedThen(applied, install)) : "it binds another role");
-  if (applied) add("binding", "its role to its account", binding ? (bound ?? "its role to its account") : "absent");
-  if (applied) add("role allows", allowed(rulesFor(applied.identity, applied.profile as Profile)), allowed(role?.rules));
-  return { cluster: client.cluster, user, ok: checks.every(({ ok }) => ok), checks };
+/** What a cluster does not answer is not as it should be: the other subjects are verified all the same. */
+async function verifyOne(client: ClusterClient, subject: Standing, install: string, away: Map<string, string>): Promise<Verified> {
+  try {
+    return await verifySubject(client, subject.user, subject.applied, install);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    const why = whyNot(client, `cluster ${client.cluster}`, error);
+    if (isAway(error)) away.set(client.cluster, why);
+    return unanswered(subject, why);
+  }
 }
 
-async function tokenOf(
-  client: ClusterClient,
-  user: string,
-  account: V1ServiceAccount,
-  applied: Applied | undefined,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  if (applied && !applied.secret) return (await requestToken(client, user, signal)).token;
-  const name = secretRefOf(account);
-  return name === undefined ? undefined : tokenIn(await getSecret(client, name, signal));
-}
+const unanswered = ({ cluster, user }: Subject, why: string): Verified => ({
+  cluster,
+  user,
+  ok: false,
+  checks: [{ check: "cluster", expected: "an answer", got: why, ok: false }],
+});
 
-/** The questions themselves: as exactly the identity, then as everything that it must not be. */
-async function askAs(
-  client: ClusterClient,
-  token: string,
-  identity: Identity,
-  add: (check: string, expected: string, got: string) => void,
-  signal: AbortSignal,
-): Promise<void> {
-  const names = identityNames(identity);
-  const whole = await review(client, token, headersFor(identity.user, names), signal);
-  add("becomes", identity.user, whole.username || String(whole.status));
-  add("groups", describe(identity.groups), describe(canonical(whole.groups)));
-  add(
-    "extras",
-    JSON.stringify([identity.principalid, identity.username]),
-    JSON.stringify([canonical(whole.extra["principalid"] ?? []), canonical(whole.extra["username"] ?? [])]),
-  );
-  const stranger = `stranger-${randomBytes(6).toString("hex")}`;
-  const refused = async (check: string, headers: readonly (readonly [string, string])[]): Promise<void> =>
-    add(check, "403", String((await review(client, token, headers, signal)).status));
-  await refused("as a stranger", [["Impersonate-User", stranger]]);
-  await refused("with a foreign group", [
-    ["Impersonate-User", identity.user],
-    ["Impersonate-Group", stranger],
-  ]);
-  await refused("with a foreign extra", [
-    ["Impersonate-User", identity.user],
-    ["Impersonate-Extra-principalid", stranger],
-  ]);
-  await refused("with an extra that is not granted", [
-    ["Impersonate-User", identity.user],
-    [`Impersonate-Extra-${stranger}`, "x"],
-  ]);
-  await refused("with a uid", [
-    ["Impersonate-User", identity.user],
-    ["Impersonate-Uid", stranger],
-  ]);
-}
-
-const identityNames = ({ groups, principalid, username }: Identity): Name[] => [
-  ...groups.map((name) => ({ resource: "groups", name })),
-  ...principalid.map((name) => ({ resource: "userextras/principalid", name })),
-  ...username.map((name) => ({ resource: "userextras/username", name })),
-];
-const describe = (names: readonly (string | Name)[]): string =>
-  canonical(names.map((name) => (typeof name === "string" ? name : `${name.resource} ${name.name}`))).join(", ");
-
-/** All that a role allows, impersonation or not, in words. */
-const allowed = (rules: readonly object[] = []): string =>
-  describe(
-    (rules as readonly V1PolicyRule[]).flatMap(({ verbs, resources = [], nonResourceURLs = [], resourceNames = [] }) => {
-      const verb = verbs.join() === "impersonate" ? "" : `${verbs.join()} `;
-      return [...resources, ...nonResourceURLs].flatMap((what) =>
-        (resourceNames.length > 0 ? resourceNames : ["(any)"]).map((name) => `${verb}${what} ${name}`),
-      );
-    }),
+const tableOf = (subjects: readonly Verified[]): string =>
+  table(
+    ["CLUSTER", "USER", "CHECK", "EXPECTED", "GOT", ""],
+    subjects.flatMap(({ cluster, user, checks }) => checks.map(({ check, expected, got, ok }) => [cluster, user, check, expected, got, ok ? "ok" : "NOT OK"])),
   );

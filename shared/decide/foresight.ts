@@ -1,4 +1,5 @@
 // What a worker would do with one subject after a lost Redis, told before it does: the same decision and the same steps, from what sources and cluster say alone. Pure.
+import type { KubernetesObject } from "@kubernetes/client-node";
 import type { Facts, Candidate, Grant, ProviderValues } from "../subject.ts";
 import type { Decision, Knowledge, Policy } from "./identity.ts";
 import { decide } from "./identity.ts";
@@ -6,7 +7,7 @@ import { inTheWayReason, memoryOf, ownOnly } from "./memory.ts";
 import type { Wanted } from "./objects.ts";
 import { wantedFor } from "./objects.ts";
 import type { Kind, Seen } from "./plan.ts";
-import type { Write } from "./steps.ts";
+import type { Foretold } from "./steps.ts";
 import { stepsTowards } from "./steps.ts";
 
 /** What the sources say of a user on a cluster. `candidates`: of the groups that the sources name, or the role. */
@@ -24,10 +25,15 @@ export interface PlannedStep {
   readonly user: string;
   readonly reason: string;
 }
+/** With the object as it is, and as it would be; undefined = it is not there. */
+export interface ForeseenStep extends PlannedStep {
+  readonly before: KubernetesObject | undefined;
+  readonly after: KubernetesObject | undefined;
+}
 /** `waiting`: nothing is there and nothing is done, for a reason that may pass; `failed`: a person has to act first. */
 export interface Foreseen {
   readonly state: "equal" | "steps" | "absent" | "waiting" | "failed";
-  readonly steps: readonly PlannedStep[];
+  readonly steps: readonly ForeseenStep[];
   readonly reason: string;
   /** What stands under the user's name and is not ours. */
   readonly untouched: { readonly kind: Kind; readonly reason: string } | undefined;
@@ -63,14 +69,18 @@ export function knownAfterLoss(heard: Heard, memory: { readonly ends: number; re
 }
 
 /** In words; a delete and the create that follows it under the same name are one step. */
-function planned(writes: readonly Write[], user: string, why: string | undefined): PlannedStep[] {
-  const steps: PlannedStep[] = [];
+function planned(writes: readonly Foretold[], user: string, why: string | undefined): ForeseenStep[] {
+  const steps: ForeseenStep[] = [];
   for (const write of writes) {
     const name = write.do === "delete" ? write.name : write.object.metadata!.name!;
+    const after = write.do === "delete" ? undefined : write.object;
     const last = steps.at(-1);
     if (write.do === "create" && last?.action === "delete" && last.kind === write.kind && last.name === name)
-      steps[steps.length - 1] = { ...last, action: "recreate" };
-    else steps.push({ action: write.do, kind: write.kind, name, user, reason: why === undefined ? write.reason : `${write.reason}; ${why}` });
+      steps[steps.length - 1] = { ...last, action: "recreate", after };
+    else {
+      const reason = why === undefined ? write.reason : `${write.reason}; ${why}`;
+      steps.push({ action: write.do, kind: write.kind, name, user, reason, before: write.before, after });
+    }
   }
   return steps;
 }

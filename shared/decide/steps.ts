@@ -6,6 +6,7 @@ import { nextStep } from "./plan.ts";
 
 /** A step that writes. */
 export type Write = Extract<Step, { kind: Kind }>;
+export type Removal = Extract<Step, { do: "delete" }>;
 
 /** Seen, with this object as the server answered it. */
 export function having(seen: Seen, kind: Kind, object: KubernetesObject): Seen {
@@ -40,20 +41,29 @@ export function noteStep(pass: Pass, step: Step): void {
 /** Stands in the name of a token Secret that is not made yet: its own is drawn when it is. */
 const NEW = "<new>";
 
+/** A write, and the object as it is before it. */
+export type Foretold = Write & { readonly before: KubernetesObject | undefined };
+
 /** Every write from here to equality, in order, as if each succeeded and each question were answered with "go on". */
-export function stepsTowards(wanted: Wanted | undefined, first: Seen): Write[] {
+export function stepsTowards(wanted: Wanted | undefined, first: Seen): Foretold[] {
   const pass: Pass = { takeover: false, me: "", nonce: NEW, sealed: false, absenceSeen: false, ownAccount: false, rotated: false, checked: false };
-  const writes: Write[] = [];
+  const writes: Foretold[] = [];
   for (let seen = first; ;) {
     const step = nextStep(wanted, seen, pass);
     if (step.do === "done") return writes;
     if (step.do === "wait") seen = without(seen, step.until, step.name);
     if ("kind" in step) {
-      writes.push(step);
+      writes.push({ ...step, before: objectIn(seen, step) });
       seen = step.do === "delete" ? without(seen, step.kind, step.name) : having(seen, step.kind, answered(step, writes.length));
     }
     noteStep(pass, step);
   }
+}
+
+function objectIn({ role, account, binding, secrets }: Seen, step: Write): KubernetesObject | undefined {
+  const name = step.do === "delete" ? step.name : step.object.metadata!.name;
+  if (step.kind === "Secret") return secrets.find(({ metadata }) => metadata!.name === name);
+  return { ClusterRole: role, ServiceAccount: account, ClusterRoleBinding: binding }[step.kind];
 }
 
 /** The object as a server would answer it: what is new gets a uid, which its children will name. */

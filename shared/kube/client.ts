@@ -53,6 +53,7 @@ export class ClusterClient {
   readonly #over = new AbortController();
   /** Reviews may get a 401, upon which an API server closes the connection: never one that others use. */
   readonly #proofs: Dispatcher;
+  #pages = 0;
 
   constructor(cluster: string, access: Access, userAgent: string) {
     this.cluster = cluster;
@@ -91,9 +92,15 @@ export class ClusterClient {
       const page = await this.call<KubernetesListObject<T>>("GET", path, options);
       // Items of a list carry no apiVersion and kind of their own.
       items.push(...(page.items ?? []));
+      this.#pages += 1;
       token = (page.metadata as { continue?: string } | undefined)?.continue;
       if (!token) return { items, resourceVersion: page.metadata?.resourceVersion ?? "" };
     }
+  }
+
+  /** Of all lists so far, for whoever shows how far it is. */
+  get pagesRead(): number {
+    return this.#pages;
   }
 
   /** The version that a list would have now, without the list: where a watch can begin. */

@@ -1,4 +1,4 @@
-// What Redis remembers beside the subjects: webhook ids, facts about a cluster, and whose turn its resync is. Single commands; nothing here decides.
+// What Redis remembers beside the subjects: webhook ids, facts about a cluster, removals that a person allowed, and whose turn its resync is. Single commands; nothing here decides.
 import type { Redis } from "ioredis";
 
 /** How long a webhook id is remembered (ms): twice the five minutes in which its signature counts. */
@@ -40,6 +40,20 @@ export class Notes {
   }
   async noteCluster(cluster: string, fields: Readonly<Record<string, string | number>>): Promise<void> {
     await this.redis.hset(this.key("cluster", cluster), fields);
+  }
+  /** A person's word: so many removals that were held back may go on, once; and a resync now. The import looks by itself. */
+  async allow(cluster: string, removals: Readonly<Record<"import" | "resync", number>>): Promise<void> {
+    for (const by of ["import", "resync"] as const) if (removals[by] > 0) await this.redis.hset(this.key("allowed", by), cluster, removals[by]);
+    if (removals.resync > 0) await this.noteCluster(cluster, { resyncAt: 0 });
+  }
+  /** Cluster → removals that the next import, or the next resync there, may make. */
+  async allowed(by: "import" | "resync"): Promise<Map<string, number>> {
+    const all = await this.redis.hgetall(this.key("allowed", by));
+    return new Map(Object.entries(all).map(([cluster, removals]) => [cluster, Number(removals)]));
+  }
+  /** Once they were made, or were not there any more. */
+  async endAllowed(by: "import" | "resync", clusters: Iterable<string>): Promise<void> {
+    for (const cluster of clusters) await this.redis.hdel(this.key("allowed", by), cluster);
   }
   /** Whether this process may resync the cluster now: one at a time, for `ttlMs` at most. */
   async claimResync(cluster: string, me: string, ttlMs: number): Promise<boolean> {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { kubeconfigText } from "../apiserver/files.ts";
 import { auditEnd, callsOf, isWrite } from "../support/audit.ts";
+import { atTerminal } from "../support/command.ts";
 import { loggedIn } from "../support/evidence.ts";
 import { House } from "../support/house.ts";
 import { callsSince, objectsOf, writesOf } from "../support/impersonator.ts";
@@ -39,10 +40,12 @@ interface Step {
   readonly name: string;
   readonly user: string;
   readonly reason: string;
+  readonly diff?: string;
 }
 interface Row {
   readonly cluster: string;
   readonly equal: number;
+  readonly stale: number;
   readonly steps: readonly Step[];
   readonly untouched: readonly { readonly kind: string; readonly name: string; readonly user: string; readonly reason: string }[];
   readonly waiting: readonly { readonly user: string; readonly reason: string }[];
@@ -110,7 +113,7 @@ test("an empty cluster gets every object of whoever is bound, and then has just 
 test("where the product has worked there is no step, also for a user whom only the role remembers: 0", async () => {
   await loggedIn(house, "u-cleo", CLUSTER, { groups: [TEAM] });
   const { code, row } = await plan();
-  assert.deepEqual([code, row.equal, row.steps, row.untouched, row.failed], [0, BOUND.length + 1, [], [], []]);
+  assert.deepEqual([code, row.equal, row.stale, row.steps, row.untouched, row.failed], [0, BOUND.length + 1, 0, [], [], []]);
 });
 
 const stale = (user: string, metadata: object) =>
@@ -145,10 +148,57 @@ async function damage(): Promise<void> {
   await putCrtb(house.management!, CLUSTER, "u-rex", { userName: "u-rex" });
 }
 
+/** `--diff` adds what each step changes, and changes nothing else of the answer. */
+async function assertDiffs(without: Row): Promise<void> {
+  const { row } = await plan("--diff");
+  assert.deepEqual(
+    row.steps.map(({ diff: _diff, ...step }) => step),
+    without.steps,
+  );
+  const diffOf = (user: string, kind: string): string => row.steps.find((step) => step.user === user && step.kind === kind)!.diff!;
+  const heads = ["u-ada", "u-fay"].map(nameOf);
+  assert.equal(
+    diffOf("u-ada", "ClusterRole").replaceAll(/@@.*@@/g, "@@"),
+    `--- ClusterRole/${heads[0]} as it is
++++ ClusterRole/${heads[0]} as it would be
+@@
+       - ${TEAM}
+       - system:authenticated
+       - system:cattle:authenticated
+-      - system:masters
+     resources:
+       - groups
+     verbs:`,
+  );
+  const created = diffOf("u-ben", "ClusterRoleBinding").split("\n");
+  assert.deepEqual([created[0], created.slice(3).every((line) => line.startsWith("+"))], ["--- /dev/null", true]);
+  assert.match(diffOf("u-fay", "ClusterRoleBinding"), new RegExp(`-  name: view\n\\+  name: ${heads[1]}\n`));
+  const secret = diffOf("u-eve", "Secret");
+  assert.match(secret, /\+\+\+ \/dev\/null\n[\s\S]*-type: kubernetes\.io\/service-account-token$/);
+  for (const { diff } of row.steps) assert.ok(!/^.(data|stringData|  uid|  resourceVersion|  managedFields):/m.test(diff!), diff);
+  await assertColours();
+}
+/** Green and red are for eyes: neither in a file nor where NO_COLOR asks for none. */
+async function assertColours(): Promise<void> {
+  const args = ["plan", "--diff", "--cluster", CLUSTER];
+  const settings = { ...house.settings, UNDERSTUDY_REDIS_URL: "" };
+  const line = "      - system:masters";
+  const { screen } = await atTerminal(args, settings);
+  assert.ok(screen.includes(`\u001b[31m-${line}\u001b[39m`), screen);
+  assert.match(screen, /1 of 1 clusters planned, \d+ pages of objects read|0 of 1 clusters planned, 0 pages of objects read/);
+  const plain = await atTerminal(args, { ...settings, NO_COLOR: "1" });
+  assert.ok(plain.screen.includes(`\n-${line}\r`) && !plain.screen.includes("\u001b[31m"));
+  const { stdout, stderr } = await run("--diff", "--cluster", CLUSTER);
+  assert.ok(stdout.includes(`\n-${line}\n`) && !stdout.includes("\u001b"), stdout);
+  assert.equal(stderr, "");
+  const sums = "11 steps: 2 to make, 2 to change, 1 to make anew, 6 to remove, 2 stale token Secrets (understudy cleanup --stale-secrets)";
+  assert.equal(stdout.slice(0, stdout.indexOf("\n")), `${CLUSTER}: 0 equal, ${sums}`);
+}
+
 test("each damage, stale Secret and orphan is named with its reason, Rancher's impersonators are left alone, and an empty Redis then leads to just these writes", async () => {
   await damage();
   const { code, row } = await plan();
-  assert.equal(code, 3);
+  assert.deepEqual([code, row.stale], [3, 2]);
   assert.deepEqual(stepsOf(row, "u-ada"), ["change ClusterRole: the rules are not the identity's", "delete Secret: the account names another one"]);
   assert.ok(row.steps.some(({ name }) => name === `${nameOf("u-ada")}-token-0123456789`));
   assert.deepEqual(stepsOf(row, "u-ben").toSorted(), ["create ClusterRoleBinding: it is missing", "delete Secret: it belongs to an earlier owner"]);
@@ -169,6 +219,7 @@ test("each damage, stale Secret and orphan is named with its reason, Rancher's i
       ["ClusterRole", nameOf("u-sam"), "u-sam", "managed by Rancher; no source entitles this user"],
     ],
   );
+  await assertDiffs(row);
   const since = await auditEnd(house.cluster(CLUSTER));
   await Promise.all([house.start("producer", OTHERS), house.start("worker", OTHERS)]);
   await settled();

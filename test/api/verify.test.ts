@@ -1,6 +1,10 @@
 // `verify` asks a real cluster with the impersonator's own token: it agrees where all is right, and names what is not where somebody has been at it.
 import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { kubeconfigText } from "../apiserver/files.ts";
+import { atTerminal } from "../support/command.ts";
 import { loggedIn, settledAfter } from "../support/evidence.ts";
 import { House } from "../support/house.ts";
 import { assertActsAsExactly, assertGone, objectsOf } from "../support/impersonator.ts";
@@ -133,6 +137,33 @@ test("M30 verify --all names the one subject of many that is wrong, and leaves o
     [],
   );
   await assertActsAsExactly(house.cluster(CLUSTER), who("u-all-1"));
+});
+
+test("M30 verify --all shows how far it is on a terminal alone, and people read only what is wrong and a line that sums up", async () => {
+  const args = ["verify", "--all", "--cluster", CLUSTER];
+  const { code, stdout, stderr } = await house.command(args);
+  const [, count] = /^(\d+) impersonators on 1 cluster: \1 ok, 0 not ok\n$/.exec(stdout) ?? [];
+  assert.deepEqual([code, stderr, Number(count) > 3], [0, "", true], stdout);
+  const { screen } = await atTerminal(args, house.settings);
+  assert.match(screen, new RegExp(`0 of ${count} impersonators verified`));
+  assert.match(screen, new RegExp(`\\u001b\\[2K${stdout.trimEnd()}`), "the line is gone before the answer is printed");
+  assert.ok(!(await atTerminal([...args, "--user", "u-nobody"], house.settings)).screen.includes("verified"), "nothing to count");
+});
+
+test("M30 verify --all fails the subjects of a cluster that is away or has no kubeconfig and goes on, because one dead cluster may not hide thirty", async () => {
+  const [away, none] = [join(house.folder, "away"), join(house.folder, "none")];
+  await Promise.all([mkdir(away), mkdir(none)]);
+  await writeFile(join(away, `${CLUSTER}.yaml`), kubeconfigText("https://127.0.0.1:1", house.cluster(CLUSTER).ca, "token"));
+  await writeFile(join(none, "c-other.yaml"), kubeconfigText("https://127.0.0.1:1", house.cluster(CLUSTER).ca, "token"));
+  for (const [folder, why] of [
+    [away, /^cluster c-one: no answer from 127\.0\.0\.1:1 \(ECONNREFUSED\)/],
+    [none, /^not in UNDERSTUDY_CLUSTERS_DIR/],
+  ] as const) {
+    const { code, stdout } = await house.command(["verify", "--all", "--output", "json"], { UNDERSTUDY_CLUSTERS_DIR: folder });
+    const { subjects } = JSON.parse(stdout) as { subjects: Verified[] };
+    assert.deepEqual([code, subjects.length > 3, subjects.some(({ ok }) => ok)], [3, true, false]);
+    for (const { checks } of subjects) assert.match(checks.map(({ got }) => got).join(), why);
+  }
 });
 
 test("M30 verify agrees that a removed user has no impersonator, and says 3 when somebody brings its role back", async () => {

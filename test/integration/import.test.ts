@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Bindings } from "../../producers/bindings.ts";
-import { importAll } from "../../producers/import.ts";
+import { type ImportOptions, importAll } from "../../producers/import.ts";
 import type { Binding } from "../../producers/rancher.ts";
 import { Sources } from "../../producers/sources.ts";
 import { openLog } from "../../shared/run/log.ts";
@@ -11,7 +11,7 @@ import { type Bench, alice, benchOn, redisForFile } from "../support/ledger.ts";
 import { CLUSTER, ListedCluster, OTHER_TEAM, TEAM, aCrtb, bindingsAt, going, isEntitled, logIn } from "../support/told.ts";
 
 const { redis } = await redisForFile();
-const OPTIONS = { whole: false, removalsMax: 0.2 };
+const OPTIONS: ImportOptions = { whole: false, removalsMax: 0.2 };
 const read = ({ ledger }: Bench, bindings: Bindings, options = OPTIONS) => importAll(ledger, bindings, options, going);
 const people = (count: number): string[] => Array.from({ length: count }, (_, i) => `u-${i}`);
 const entitled = async (bench: Bench, users: readonly string[]): Promise<number> =>
@@ -109,6 +109,16 @@ test("a lost group binding of many members is told where a person has allowed it
   const users = people(12);
   const bench = await membersIn(users);
   assert.deepEqual([...(await read(bench, noTeam(users), { ...OPTIONS, removalsMax: 1 })).held], []);
+  assert.equal(await entitled(bench, users), 0);
+});
+
+test("removals go on that a person has allowed, and no more of them than were named, because a list may have become shorter still", async () => {
+  const users = people(14);
+  const bench = await membersIn(users);
+  const fewer = { ...OPTIONS, allowed: new Map([[CLUSTER, 12]]) };
+  assert.deepEqual([...(await read(bench, noTeam(users), fewer)).held], [[CLUSTER, 14]]);
+  assert.equal(await entitled(bench, users), 14);
+  assert.deepEqual([...(await read(bench, noTeam(users), { ...OPTIONS, allowed: new Map([[CLUSTER, 14]]) })).held], []);
   assert.equal(await entitled(bench, users), 0);
 });
 

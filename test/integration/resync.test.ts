@@ -28,12 +28,12 @@ const of = (user: string, groups: readonly string[] = [], loginEnds = 0): Wanted
 /** No binding of others, and RoleBindings were seen. */
 const NOBODY_ELSE = { aliens: [], roleBindingsHidden: false };
 const CONFIG: ResyncParts["config"] = { source: "rancher", install: "understudy", removalsMax: 0.2, profile: "strict", tokenMode: "secret", adopt: false };
-async function resynced(bench: Bench, on: readonly ObjectModel[], bindings = new Bindings(), config = CONFIG): Promise<ResyncResult> {
+async function resynced(bench: Bench, on: readonly ObjectModel[], bindings = new Bindings(), config = CONFIG, allowed = 0): Promise<ResyncResult> {
   const client = listing(on);
   const { run } = await bench.ledger.mark();
   bench.added.length = 0;
   try {
-    return await resync({ client, ledger: bench.ledger, bindings, config, run }, going);
+    return await resync({ client, ledger: bench.ledger, bindings, config, run, allowed }, going);
   } finally {
     await client.close();
   }
@@ -159,4 +159,13 @@ test("where logins are the only source, roles that never had one are kept and co
   const on = [impersonator(of("u-bound-1")), impersonator(of("u-bound-2")), impersonator(of("u-late", [], Date.now() - 1_000))];
   assert.deepEqual(await resynced(bench, on, new Bindings(), { ...CONFIG, source: "logins" }), { subjects: 0, woken: 1, orphans: 3, held: 2, ...NOBODY_ELSE });
   assert.deepEqual(await bench.listed(CLUSTER), [nameIn("u-late")]);
+});
+
+test("roles that are held are looked at where a person has allowed as many, and no more than these", async () => {
+  const bench = benchOn(redis);
+  await bench.import();
+  const on = [impersonator(of("u-bound-1")), impersonator(of("u-bound-2"))];
+  const logins = { ...CONFIG, source: "logins" } as const;
+  assert.deepEqual((({ woken: count, held }) => [count, held])(await resynced(bench, on, new Bindings(), logins, 1)), [0, 2]);
+  assert.deepEqual((({ woken: count, held }) => [count, held])(await resynced(bench, on, new Bindings(), logins, 2)), [2, 0]);
 });

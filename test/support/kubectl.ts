@@ -12,7 +12,7 @@ export interface Output {
 export interface Ran extends Output {
   readonly code: number | null;
 }
-/** A kubectl that runs: `get -w`, `exec`. */
+/** A command that runs: kubectl's `get -w`, `exec`, our `status --watch`. */
 export interface Running {
   readonly out: Output;
   readonly ended: Promise<number | null>;

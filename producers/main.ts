@@ -134,6 +134,7 @@ async function resyncIfDue(cluster: string, { config, log, metrics, store, clust
     const { run } = await ledger.mark();
     const began = Date.now();
     const allowed = (await ledger.allowed("resync")).get(cluster);
+    if (allowed !== undefined) log.removalsAllowed({ cluster, removals: allowed });
     const result = await resync({ client, ledger, bindings, config, run, ...(allowed === undefined ? {} : { allowed }) }, stopping);
     await ledger.noteCluster(cluster, { lastResync: began, orphans: result.orphans, heldResync: result.held });
     if (allowed !== undefined) await ledger.endAllowed("resync", [cluster]);

@@ -71,11 +71,15 @@ export class Sources {
       const whole = highest < floor;
       if (whole) log.olderSource({ floor, listed: highest });
       const allowed = await ledger.allowed("import");
+      for (const [cluster, removals] of allowed) log.removalsAllowed({ cluster, removals });
       const imported = await importAll(ledger, this.#parts.bindings, { whole, removalsMax: config.removalsMax, allowed }, signal);
       for (const [cluster, removals] of imported.held) log.removalsHeld({ cluster, removals });
       if (whole) await ledger.lowerVersionFloor(String(highest));
-      for (const cluster of this.#parts.clusters())
-        await ledger.noteCluster(cluster, { heldImport: imported.held.get(cluster) ?? 0, ...(wasComplete ? {} : { resyncAt: 0, forgottenAt: Date.now() }) });
+      for (const cluster of this.#parts.clusters()) {
+        const heldImport = imported.held.get(cluster) ?? 0;
+        await ledger.noteCluster(cluster, { heldImport, ...(wasComplete ? {} : { resyncAt: 0, forgottenAt: Date.now() }) });
+        metrics.removalsHeld.set({ cluster }, heldImport + Number((await ledger.clusterFields(cluster))["heldResync"] ?? 0));
+      }
       await ledger.endAllowed("import", allowed.keys());
       answer = await ledger.importEnd(nonce);
       if (answer === "again") {

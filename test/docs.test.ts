@@ -1,6 +1,6 @@
 // The documents say what the code says: settings, metrics, "Where is it?", dependencies, commands, sizes.
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { SETTINGS } from "../shared/run/config.ts";
 import { openMetrics } from "../shared/run/metrics.ts";
@@ -8,6 +8,7 @@ import { openMetrics } from "../shared/run/metrics.ts";
 const read = (file: string): string => readFileSync(new URL(`../${file}`, import.meta.url), "utf8");
 const readme = read("README.md");
 const reference = read("docs/reference.md");
+const operating = read("docs/operating.md");
 const architecture = read("ARCHITECTURE.md");
 const manifest = JSON.parse(read("package.json")) as { dependencies: Record<string, string>; scripts: Record<string, string> };
 const rows = (text: string, start: RegExp): string[][] =>
@@ -38,6 +39,35 @@ test("the reference's table of metrics is the code's, because alerts are written
   );
 });
 
+const product = globSync(
+  ["shared", "producers", "workers", "deploy"].map((folder) => `${folder}/**/*.{ts,lua}`),
+  { cwd: new URL("..", import.meta.url).pathname },
+)
+  .map(read)
+  .join("\n");
+
+test("what operating.md quotes is said by the code, because a person looks for the very words", async () => {
+  const names = (await openMetrics().registry.getMetricsAsJSON()).map(({ name }) => name);
+  for (const [, metric] of operating.matchAll(/`(understudy_[a-z_]+)`/g)) assert.ok(names.includes(metric!), metric);
+  // In the first cell that is quoted; the rest of a row are commands and settings.
+  for (const cells of rows(operating, /^\| [^|]*`/).concat(rows(operating, /^\| \w+ \| `/))) {
+    const quoted = cells.find((cell) => cell.includes("`"))!;
+    for (const [, text] of quoted.matchAll(/`([^`]+)`/g))
+      for (const part of text!.split("…")) assert.ok(product.includes(part.trim()) || names.includes(part), `"${part}" of: ${cells.join(" | ")}`);
+  }
+  for (const [, setting] of operating.matchAll(/`(UNDERSTUDY_[A-Z_]+)[=`]/g)) assert.ok(Object.keys(SETTINGS).includes(setting!), setting);
+});
+
+test("every error after which a person must act or a job waits, and every line of level error, is in operating.md, because each needs a next step", () => {
+  const longest = (text: string): string => text.split(/\$\{[^}]*\}/).toSorted((a, b) => b.length - a.length)[0]!;
+  const errors = [...product.matchAll(/new (?:Terminal|Wait)Error\(\s*(?:"([^"]+)"|`([^`]+)`)/g)].map(([, plain, template]) => plain ?? template!);
+  assert.ok(errors.length >= 9, String(errors.length));
+  for (const text of errors) assert.ok(operating.includes(longest(text).trim().split(/[:;]/)[0]!), text);
+  const lines = [...read("shared/run/log.ts").matchAll(/\["error", "([^"]+)"\]/g)].map(([, line]) => line!);
+  assert.ok(lines.length >= 10, String(lines.length));
+  for (const line of lines) assert.ok(operating.includes(`\`${line}\``), line);
+});
+
 test('every answer of "Where is it?" is there, because a wrong map is worse than none', () => {
   const answers = rows(architecture, /^\| .*\?\s*\| `/);
   assert.ok(answers.length >= 20, `${answers.length} answers`);
@@ -63,7 +93,7 @@ test("each dependency has its reason in ARCHITECTURE", () => {
 test("each script and command that the documents name is there", () => {
   const cli = read("deploy/cli.ts");
   const makefile = read("Makefile");
-  for (const text of [readme, reference, read("CONTRIBUTING.md")]) {
+  for (const text of [readme, reference, operating, read("CONTRIBUTING.md")]) {
     for (const [, script] of text.matchAll(/npm run ([a-z:]+)/g)) assert.ok(manifest.scripts[script!], `npm run ${script}`);
     for (const [, target] of text.matchAll(/^make ([a-z-]+)$/gm)) assert.match(makefile, new RegExp(`^${target}:`, "m"), `make ${target}`);
     for (const [, command] of text.matchAll(/npx understudy ([a-z]+)/g)) assert.ok(cli.includes(`"${command}"`), `understudy ${command}`);

@@ -3,11 +3,13 @@ import type { ClusterClient } from "../../shared/kube/client.ts";
 import { managementClient, openClusters, problemLine, whereClustersAre } from "../../shared/kube/clusters-open.ts";
 import { grantFor, secretsName } from "../../shared/kube/clusters-secrets.ts";
 import type { Clusters } from "../../shared/kube/clusters.ts";
-import { ApiError, isStatus } from "../../shared/kube/errors.ts";
+import { ApiError } from "../../shared/kube/errors.ts";
 import { fenceBites } from "../../shared/kube/fence.ts";
 import { NAMESPACE } from "../../shared/names.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { withoutSecrets } from "../../shared/run/log.ts";
+import type { Admin } from "./check-warnings.ts";
+import { adminWarnings, adminsOn, askVersion, clockWarnings } from "./check-warnings.ts";
 import { inTurns, may, missingRights, namespaceStands, targetOf } from "./rights.ts";
 
 /** One that does not answer takes ten seconds, so that a hundred of them take forty. */
@@ -21,6 +23,10 @@ export interface ClusterRow {
   /** On = it refused what it has to refuse, asked with the account of the kubeconfig. */
   readonly fence: "on" | "off";
   readonly missing: readonly string[];
+  /** Users and groups that are cluster-admin and may be impersonated. */
+  readonly admins: readonly Admin[];
+  /** Of its clock before this machine's; negative = behind, null = it did not say. */
+  readonly clockAheadMs: number | null;
 }
 /** One part of the answer. Each problem says its next move. */
 export interface Part<Row> {
@@ -67,13 +73,18 @@ async function secretsProblems(config: Config, userAgent: string): Promise<strin
 }
 
 /** The first call that fails ends the questions: the rest would fail alike. */
-async function checkCluster(client: ClusterClient, { tokenMode, requireFence }: Config): Promise<Part<ClusterRow>> {
+async function checkCluster(client: ClusterClient, { tokenMode, requireFence, denyPrefixes }: Config): Promise<Part<ClusterRow>> {
   const { cluster } = client;
   const whose = `cluster ${cluster}`;
-  const row: ClusterRow = { cluster, reachable: false, version: null, fence: "off", missing: [] };
+  const row: ClusterRow = { cluster, reachable: false, version: null, fence: "off", missing: [], admins: [], clockAheadMs: null };
   try {
-    const version = await versionOf(client);
-    const [bites, missing, namespace] = await Promise.all([fenceBites(client), missingRights(client, tokenMode), namespaceStands(client)]);
+    const { version, clockAheadMs } = await askVersion(client);
+    const [bites, missing, namespace, admins] = await Promise.all([
+      fenceBites(client),
+      missingRights(client, tokenMode),
+      namespaceStands(client),
+      adminsOn(client, denyPrefixes),
+    ]);
     const problems = [...Map.groupBy(missing, targetOf)].map(
       ([target, rights]) => `${whose}: grant its account ${rights.map(({ verb }) => verb).join(", ")} on ${target}`,
     );
@@ -84,20 +95,12 @@ async function checkCluster(client: ClusterClient, { tokenMode, requireFence }: 
     if (requireFence && !bites)
       problems.push(`${whose}: UNDERSTUDY_REQUIRE_FENCE, and its fence is not on: understudy bootstrap --cluster ${cluster} | kubectl apply -f -`);
     const fence = bites ? "on" : "off";
-    const warnings = namespace.stands === "hidden" ? [`${whose}: its account can neither see nor make namespace ${NAMESPACE}; see that it is there`] : [];
-    return { row: { ...row, reachable: true, version, fence, missing: missing.map((right) => `${right.verb} ${targetOf(right)}`) }, problems, warnings };
+    const hidden = namespace.stands === "hidden" ? [`${whose}: its account can neither see nor make namespace ${NAMESPACE}; see that it is there`] : [];
+    const warnings = [...hidden, ...adminWarnings(whose, admins), ...clockWarnings(whose, clockAheadMs)];
+    const lacks = missing.map((right) => `${right.verb} ${targetOf(right)}`);
+    return { row: { ...row, reachable: true, version, fence, missing: lacks, admins, clockAheadMs }, problems, warnings };
   } catch (error) {
     return { row, problems: [whyNot(client, whose, error)] };
-  }
-}
-
-/** A cluster may keep its version from everybody. */
-async function versionOf(client: ClusterClient): Promise<string | null> {
-  try {
-    return (await client.call<{ gitVersion?: string }>("GET", "/version")).gitVersion ?? null;
-  } catch (error) {
-    if (isStatus(error, 403)) return null;
-    throw error;
   }
 }
 

@@ -9,6 +9,7 @@ import { withoutSecrets } from "../../shared/run/log.ts";
 import { quickConnection, redisFacts, whenReady } from "../../shared/run/redis.ts";
 import type { ClusterRow, Part } from "./check-clusters.ts";
 import { checkClusters, messageOf, whyNot } from "./check-clusters.ts";
+import { askVersion, clockWarnings } from "./check-warnings.ts";
 import type { Answer } from "./output.ts";
 import { table } from "./output.ts";
 import type { Right } from "./rights.ts";
@@ -78,9 +79,10 @@ async function checkSources(config: Config, userAgent: string): Promise<Part<Sou
     return { row: SOURCES.map((kind) => ({ kind, listable: false, reason: "the kubeconfig cannot be used" })), problems: [messageOf(error)] };
   }
   try {
-    const found = await Promise.all(SOURCES.map((kind) => checkSource(client, kind)));
-    // What is wrong with the whole cluster is said once.
-    return { row: found.map(({ row }) => row), problems: [...new Set(found.flatMap(({ problems }) => problems))] };
+    const [clock, ...found] = await Promise.all([askVersion(client).catch(() => undefined), ...SOURCES.map((kind) => checkSource(client, kind))]);
+    // What is wrong with the whole cluster is said once, by the kinds.
+    const warnings = clock ? clockWarnings("management cluster", clock.clockAheadMs) : [];
+    return { row: found.map(({ row }) => row), problems: [...new Set(found.flatMap(({ problems }) => problems))], warnings };
   } finally {
     await client.close();
   }
@@ -107,7 +109,13 @@ async function checkSource(client: ClusterClient, kind: SourceKind): Promise<Par
 function textOf({ redis, sources, clusters, problems, warnings }: Checked): string {
   const rights = (row: ClusterRow): string => (row.missing.length === 0 ? "every right" : `${row.missing.length} rights missing`);
   const rows = [
-    ["redis", redis.version ?? "", redis.reachable ? `${redis.evictionPolicy}, ${redis.persistence ? "kept" : "not kept"} over a restart` : "NOT THERE"],
+    [
+      "redis",
+      redis.version ?? "",
+      redis.reachable
+        ? `${redis.evictionPolicy}, ${redis.persistence ? "kept" : redis.persistence === null ? "maybe kept" : "not kept"} over a restart`
+        : "NOT THERE",
+    ],
     ...sources.map(({ kind, listable, reason }) => ["source", kind, listable ? reason || "listable" : `NOT LISTABLE ${reason}`]),
     ...clusters.map((row) => ["cluster", row.cluster, row.reachable ? `${row.version ?? "version hidden"}, ${rights(row)}, fence ${row.fence}` : "NOT THERE"]),
   ];

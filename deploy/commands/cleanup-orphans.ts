@@ -28,9 +28,9 @@ export interface Orphan {
 }
 export interface Orphans {
   readonly orphans: readonly Orphan[];
-  /** Rancher's, which are not ours to delete. */
+  /** Rancher's, which are not ours to delete, and such as another source made, whose setting may only be missing here. */
   readonly left: readonly { readonly user: string; readonly reason: string }[];
-  /** Too many to be believed at once, or made by a source that is not set here: a person has to name the cluster. Empty = not so. */
+  /** Too many to be believed at once: a person has to name the cluster. Empty = not so. */
   readonly held: string;
 }
 /** What is known of people. Without a ledger the roles' own memory of logins is all there is. */
@@ -48,18 +48,20 @@ export async function orphansOn(client: ClusterClient, { bindings, ledger, confi
   const known = new Set([...bindings.subjects()].filter((subject) => subject.cluster === cluster).map(({ user }) => user));
   if (ledger) for await (const { subject } of ledger.subjects(cluster)) known.add(subject.user);
   const unknown = unknownIn(new Map([...lists.found].filter(([user]) => !known.has(user))), known.size, config);
-  const ours = [...unknown.orphans, ...unknown.others].filter(([, { role }]) => !mayStillRun(role, config.loginGrantMs)).map(([user]) => user);
+  const ours = unknown.orphans.filter(([, { role }]) => !mayStillRun(role, config.loginGrantMs)).map(([user]) => user);
   const theirs = config.source === "rancher" ? ranchersOrphans(objects.roles, bindings, cluster).filter((user) => !known.has(user)) : [];
   const users = [...ours, ...(config.adopt ? theirs : [])].sort();
   const standing = objects.roles.filter(isLabelled).length;
   const tooMany = users.length > REMOVALS_MIN && users.length > config.removalsMax * standing;
   return {
     orphans: users.map((user) => ({ user, strays: lists.strays.get(nameOf(user)) ?? [] })),
-    left: config.adopt ? [] : theirs.map((user) => ({ user, reason: `${RANCHERS}; UNDERSTUDY_ADOPT=true would let it be removed` })),
-    held: tooMany ? `${users.length} of ${standing} impersonators are too many to be believed at once` : unknown.others.length > 0 ? OTHERS : "",
+    left: [
+      ...unknown.others.map(([user]) => ({ user, reason: "no login made it, so another source did" })),
+      ...(config.adopt ? [] : theirs.map((user) => ({ user, reason: `${RANCHERS}; UNDERSTUDY_ADOPT=true would let it be removed` }))),
+    ],
+    held: tooMany ? `${users.length} of ${standing} impersonators are too many to be believed at once` : "",
   };
 }
-const OTHERS = "some never had a login, so that a source made them which is not set here";
 
 /** What a role remembers of a login may lag by a tenth of the grant. */
 const mayStillRun = (role: V1ClusterRole | undefined, loginGrantMs: number): boolean =>

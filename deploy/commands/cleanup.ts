@@ -19,6 +19,8 @@ import { inTurns } from "./rights.ts";
 
 const CLUSTERS_AT_ONCE = 8;
 const REDIS_MS = 5_000;
+/** People see so many objects of a cluster that are left alone. */
+const SHOWN_MAX = 20;
 
 export interface CleanupOptions {
   readonly cluster?: string;
@@ -52,7 +54,7 @@ export async function cleanup(config: Config, options: CleanupOptions, version: 
       : undefined;
   const read = async (): Promise<Known> => ({ bindings: (await readSources(config, userAgent)).bindings, ledger, config });
   const known = all || orphans ? await read() : undefined;
-  const task = { secrets: all || staleSecrets, known, again: once(read), yes, named: cluster !== undefined, install: config.install, stop };
+  const task = { secrets: all || staleSecrets, known, again: read, yes, named: cluster !== undefined, install: config.install, stop };
   const rows = await cleanAll(ids, clusters, task, options.rate);
   const problems = [
     ...(cluster === undefined ? [...clusters.problems()].map(problemLine) : []),
@@ -83,12 +85,6 @@ async function cleanAll(ids: readonly string[], clusters: Clusters, task: Omit<T
   return rows;
 }
 
-/** Clusters that delete at the same time share one reading. */
-function once<T>(act: () => Promise<T>): () => Promise<T> {
-  let done: Promise<T> | undefined;
-  return () => (done ??= act());
-}
-
 /** The word of a person, for as many removals as are held now: a list that is shorter still will be held again. */
 async function allowRemovals(config: Config, cluster: string): Promise<Answer> {
   if (config.redisUrl === undefined) throw new UsageError("UNDERSTUDY_REDIS_URL: set it, or start `understudy dev` in this folder");
@@ -107,7 +103,8 @@ async function allowHeld(ledger: Ledger, cluster: string): Promise<number> {
 function textOf({ clusters, problems }: Cleaned, yes: boolean): string {
   const shown = (count: number | null): string => (count === null ? "-" : String(count));
   const notes = clusters.flatMap(({ cluster, left, held }) => [
-    ...left.map(({ kind, name, reason }) => `left alone: ${cluster}: ${kind} ${name}: ${reason}`),
+    ...left.slice(0, SHOWN_MAX).map(({ kind, name, reason }) => `left alone: ${cluster}: ${kind} ${name}: ${reason}`),
+    ...(left.length > SHOWN_MAX ? [`left alone: ${cluster}: ${left.length - SHOWN_MAX} more, which --output json names`] : []),
     ...(held === "" ? [] : [`held: ${cluster}: ${held}; where it is right: understudy cleanup --cluster ${cluster} --orphans --yes`]),
   ]);
   return [

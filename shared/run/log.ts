@@ -74,6 +74,7 @@ const TEXTS = {
   importAgain: ["warn", "redis was replaced during the import; it begins again"],
   olderSource: ["warn", "management cluster is older than the ledger; its lists are taken whole"],
   removalsHeld: ["error", "removals held back; they need a person's word"],
+  removalsAllowed: ["info", "removals that were held back may go on"],
   bindingRefused: ["warn", "binding refused"],
   loginAnswered: ["info", "login answered"],
   loginRefused: ["warn", "login refused"],

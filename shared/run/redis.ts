@@ -103,7 +103,8 @@ export async function openStore(url: string, prefix: string, timeoutMs: number, 
 export interface RedisFacts {
   readonly version: string;
   readonly evictionPolicy: string;
-  readonly persistence: boolean;
+  /** Null = it does not say. */
+  readonly persistence: boolean | null;
   readonly runId: string;
   /** What keeps the product from running right; empty = fine. */
   readonly problems: readonly string[];
@@ -116,15 +117,19 @@ export async function redisFacts(redis: Redis): Promise<RedisFacts> {
   const field = (name: string): string => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(info)?.[1] ?? "";
   const version = field("redis_version");
   const evictionPolicy = field("maxmemory_policy");
+  // Where somebody else runs Redis, CONFIG is often refused.
   const saves = await redis.config("GET", "save").then(
-    (reply) => reply[1] ?? "",
-    () => "unknown",
+    (reply) => (reply[1] ?? "") !== "",
+    () => null,
   );
-  const persistence = field("aof_enabled") === "1" || (saves !== "" && saves !== "unknown");
+  const persistence = field("aof_enabled") === "1" || saves;
   const problems: string[] = [];
   if (Number.parseInt(version, 10) < 7) problems.push(`redis ${version || "of unknown version"} is too old: 7.0 or newer is needed`);
   if (evictionPolicy !== "noeviction") problems.push(`redis may evict keys (maxmemory-policy ${evictionPolicy}): CONFIG SET maxmemory-policy noeviction`);
   if (field("run_id") === "") problems.push("redis shows no run_id: INFO server must be allowed");
-  const warnings = persistence ? [] : ["redis keeps nothing over a restart (no appendonly, no save): everything would be imported again"];
+  const warnings: string[] = [];
+  if (persistence === false)
+    warnings.push("redis keeps nothing over a restart (no appendonly, no save), and everything would be imported again: CONFIG SET appendonly yes");
+  if (persistence === null) warnings.push("redis does not say whether it keeps anything over a restart (CONFIG GET is refused): see that its appendonly is on");
   return { version, evictionPolicy, persistence, runId: field("run_id"), problems, warnings };
 }

@@ -1,7 +1,7 @@
 // `cleanup --orphans` and `--allow` on real parts: who has a reason stays, beside a running producer and worker too, and removals that were held back go on by a person's word.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { loggedIn } from "../support/evidence.ts";
+import { loggedIn, metricOf } from "../support/evidence.ts";
 import { House } from "../support/house.ts";
 import { assertGone, callsSince, objectsOf, writesOf } from "../support/impersonator.ts";
 import { makeRanchers } from "../support/rancher-impersonator.ts";
@@ -102,11 +102,20 @@ test("without a Redis the roles' own memory of logins counts, and a tenth of the
   await new Vandal(server(), nameOf("u-late"), "").remove("clusterroles");
 });
 
+test("with logins as the only source nobody is an orphan whom no login made, because the source that did may only not be set here", async () => {
+  const { code, orphans, deleted, left } = await clean(["--cluster", CLUSTER, "--orphans", "--yes"], { UNDERSTUDY_REDIS_URL: "", UNDERSTUDY_SOURCE: "logins" });
+  assert.deepEqual([code, orphans, deleted, left.length], [0, 0, 0, PEOPLE.length + 1]);
+  assert.deepEqual(left[0], { kind: "ClusterRole", name: nameOf("u-0"), reason: "no login made it, so another source did" });
+  await assertKept();
+});
+
 const statusOf = async () => {
   const { stdout } = await house.command(["status", "--output", "json"]);
   const [row] = (JSON.parse(stdout) as { clusters: { held: number; orphans: number; reason: string }[] }).clusters;
   return row!;
 };
+const metricIs = (removals: number) =>
+  waitUntil("the metric says so", async () => (await metricOf([house.producer], "understudy_removals_held", { cluster: CLUSTER })) === removals, DEADLINE);
 const allow = async (): Promise<number> => {
   const { code, stdout, stderr } = await house.command(["cleanup", "--allow", CLUSTER, "--output", "json"]);
   assert.equal(code, 0, stderr);
@@ -120,12 +129,14 @@ test("removals that an import held back go on by a person's word, as many as wer
   await Promise.all([house.start("producer"), house.start("worker")]);
   const held = await waitUntil("they are held", async () => ((await statusOf()).held > 0 ? await statusOf() : undefined), DEADLINE);
   assert.equal(held.held, PEOPLE.length);
+  await metricIs(PEOPLE.length);
   assert.match(held.reason, /12 removals are held back; where they are right: understudy cleanup --allow c-one/);
   for (const user of PEOPLE) assert.ok(await stands(user), user);
   assert.equal(await allow(), PEOPLE.length);
   for (const user of PEOPLE) await house.waitFor(CLUSTER, user, "removed", DEADLINE);
   for (const user of PEOPLE) await assertGone(server(), user);
   await waitUntil("nothing is held any more", async () => (await statusOf()).held === 0, DEADLINE);
+  await metricIs(0);
   assert.equal((await house.row(CLUSTER, "u-ada"))?.state, "ready");
 });
 

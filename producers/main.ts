@@ -134,7 +134,7 @@ async function resyncIfDue(cluster: string, { config, log, metrics, store, clust
     const { run } = await ledger.mark();
     const began = Date.now();
     const result = await resync({ client, ledger, bindings, config, run }, stopping);
-    await ledger.noteCluster(cluster, { lastResync: began, heldResync: result.held });
+    await ledger.noteCluster(cluster, { lastResync: began, heldResync: result.held, orphans: result.orphans });
     metrics.resyncedAt.set({ cluster }, Date.now() / 1000);
     metrics.orphans.set({ cluster }, result.orphans);
     metrics.removalsHeld.set({ cluster }, result.held + Number(heldImport));

@@ -28,6 +28,9 @@ if mode == 'shelve' then
 end
 local newer = redis.call('HGET', rec, 'stamp') ~= ARGV[3]
 local wait
+-- Since when it does not succeed: what failed before and fails again goes on failing.
+local before = redis.call('HGET', rec, 'result')
+if before ~= 'failed' and before ~= 'retrying' then fields.failedAt = int(now) end
 if mode == 'terminal' then
   wait = newer and 5000 or 3600000
   fields.result = 'failed'

@@ -47,6 +47,9 @@ export interface SubjectRecord {
   readonly written: string;
   readonly owner: string;
   readonly fails: number;
+  /** While `result` is failed or retrying: since when, and when last. */
+  readonly failedAt: number;
+  readonly lastFail: number;
   readonly retryAt: number;
   readonly next: number;
   readonly removedAt: number;
@@ -101,6 +104,8 @@ export function recordOf(fields: ReadonlyMap<string, string>): SubjectRecord {
     written: text("written"),
     owner: text("owner"),
     fails: number("fails"),
+    failedAt: number("failedAt"),
+    lastFail: number("lastFail"),
     retryAt: number("retryAt"),
     next: number("next"),
     removedAt: number("removedAt"),

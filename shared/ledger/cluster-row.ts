@@ -25,4 +25,4 @@ export function clusterRowOf(cluster: string, fields: Readonly<Record<string, st
 }
 
 /** Removals that wait for a person's word. */
-const heldIn = (fields: Readonly<Record<string, string>>): number => Number(fields["heldImport"] ?? 0) + Number(fields["heldResync"] ?? 0);
+export const heldIn = (fields: Readonly<Record<string, string>>): number => Number(fields["heldImport"] ?? 0) + Number(fields["heldResync"] ?? 0);

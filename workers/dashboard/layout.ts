@@ -45,6 +45,7 @@ ${main}
 `;
 
 const MARKS: Readonly<Record<State | "unknown", string>> = { failed: "✕", pending: "…", waiting: "‖", ready: "✓", removed: "–", unknown: "?" };
+export const isState = (word: string): word is State => Object.hasOwn(MARKS, word) && word !== "unknown";
 export const stateBadge = (state: State | "unknown"): Html =>
   html`<span class="state ${state}"><span aria-hidden="true">${MARKS[state]}</span> ${state}</span>`;
 

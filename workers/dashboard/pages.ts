@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyReply } from "fastify"
 import { z } from "zod";
 import { clusterRowOf, heldIn } from "../../shared/ledger/cluster-row.ts";
 import { explanationOf } from "../../shared/ledger/explanation.ts";
+import { historyOf } from "../../shared/ledger/history.ts";
 import type { Ledger } from "../../shared/ledger/ledger.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { problem } from "../../shared/run/http.ts";
@@ -92,6 +93,12 @@ async function subjectsOf(ledger: Ledger, user: string): Promise<Subject[]> {
 }
 
 async function subjectMain(ledger: Ledger, subject: Subject, settings: Config) {
-  const [record, person, { run }, now] = await Promise.all([ledger.record(subject), ledger.userRecord(subject.user), ledger.mark(), ledger.now()]);
-  return subjectPage({ explanation: explanationOf(subject, record, { person, run, now, settings }), record, now });
+  const [record, person, { run }, history, now] = await Promise.all([
+    ledger.record(subject),
+    ledger.userRecord(subject.user),
+    ledger.mark(),
+    historyOf(ledger, subject),
+    ledger.now(),
+  ]);
+  return subjectPage({ explanation: explanationOf(subject, record, { person, run, now, settings }), record, history, now });
 }

@@ -1,34 +1,38 @@
-// One subject: how it stands and why, what its user may be and who says so, wanted against seen. Pure.
+// One subject: how it stands and why, what its user may be and who says so, wanted against seen, and what the last runs did. Pure.
 import type { Explanation } from "../../shared/ledger/explanation.ts";
 import { originText } from "../../shared/ledger/explanation.ts";
+import type { HistoryEntry } from "../../shared/ledger/history.ts";
 import type { SubjectRecord } from "../../shared/ledger/record.ts";
 import { sinceOf } from "./count.ts";
 import type { Html } from "./html.ts";
 import { html } from "./html.ts";
 import type { Cell } from "./layout.ts";
 import { searchPath, section, stateBadge, table } from "./layout.ts";
+import { timelinePart } from "./timeline.ts";
 import { lasting, moment } from "./times.ts";
 
 export interface SubjectView {
   readonly explanation: Explanation;
   /** Undefined where the ledger has none. */
   readonly record: SubjectRecord | undefined;
+  readonly history: readonly HistoryEntry[];
   readonly now: number;
 }
 
-export function subjectPage({ explanation, record, now }: SubjectView): Html {
+export function subjectPage({ explanation, record, history, now }: SubjectView): Html {
   const { cluster, user, state, why, refused } = explanation;
   return html`<h1><span class="id">${user}</span> on <a class="id" href="${searchPath({ cluster })}">${cluster}</a></h1>
 <p>${stateBadge(state)}${record ? html` <span class="quiet">for</span> ${lasting(sinceOf(record, explanation), now)}` : ""}</p>
 ${why.map((text) => html`<p class="reason">${text}</p>\n`)}<div class="actions"><a href="${searchPath({ q: user })}">On every cluster</a></div>
-${factsPart({ explanation, record, now })}
+${factsPart(explanation, record, now)}
 ${section("Wanted against seen", ABOUT_NAMES, namesPart(explanation))}
 ${refused.length === 0 ? "" : section("Left out", "", html`<ul class="plain">${refused.map((text) => html`<li class="reason">${text}</li>`)}</ul>`)}
-${section("Bindings", "", bindingsPart(explanation))}`;
+${section("Bindings", "", bindingsPart(explanation))}
+${section("Timeline", "The last runs that wrote something or changed how the subject stands, newest first; kept for 30 days.", timelinePart(history, now))}`;
 }
 const ABOUT_NAMES = "What the user may be by what is known now, who says so, and whether the last run that ended well saw it on the cluster.";
 
-function factsPart({ explanation: { next, login, removedAt, generation, observedGeneration }, record, now }: SubjectView): Html {
+function factsPart({ next, login, removedAt, generation, observedGeneration }: Explanation, record: SubjectRecord | undefined, now: number): Html {
   const at = (time: string): Html => moment(Date.parse(time), now);
   const facts: [string, Html | string][] = [
     ["Next try", next.at === null ? next.why : html`${at(next.at)}, ${next.why}`],

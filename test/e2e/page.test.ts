@@ -97,13 +97,13 @@ test("the first page says how each cluster stands, what does not succeed and why
   const { page, troubles } = await openWindow();
   await page.goto(url);
   const [amber, birch] = await bodyRows(page, "Clusters");
-  assert.match(amber!, /^c-amber open 2 .* ago – 1 0 0 –$/);
-  assert.match(birch!, /^c-birch closed: no calls no answer ECONNREFUSED; 14 removals are held back 3 .* ago 1 h ago 0 2 14 17$/);
+  assert.match(amber!, /^c-amber open 2 (?:now|.* ago) – 1 0 0 –$/);
+  assert.match(birch!, /^c-birch closed: no calls no answer ECONNREFUSED; 14 removals are held back 3 (?:now|.* ago) 1 h ago 0 2 14 17$/);
   const reasons = await bodyRows(page, "Reasons");
   assert.equal(reasons.length, 1);
   assert.match(reasons[0]!, /^✕ failed quota exceeded .* 2 1 .* .*$/);
   const queues = await bodyRows(page, "Queues");
-  assert.match(queues[0]!, /^binding .* ago 5 0 0 0$/);
+  assert.match(queues[0]!, /^binding (?:now|.* ago) 5 0 0 0$/);
   assert.match(queues[2]!, /^deletion .* – 0 0 0 0$/);
   assert.match(await page.getByRole("main").innerText(), /From event to ready\s+p50\s+[\d.]+ m?s\s+p99\s+[\d.]+ m?s\s+Of 1 subjects/);
   await page.getByRole("link", { name: "quota exceeded" }).click();
@@ -113,8 +113,8 @@ test("the first page says how each cluster stands, what does not succeed and why
 
 test("a search finds by user, by cluster and by group, and shows state, reason, since when and next try", async () => {
   const { page, troubles } = await openWindow();
-  assert.match((await rowsFor(page, "q=u-ada"))[0]!, /^u-ada c-amber ✓ ready .* ago at the next change or resync$/);
-  assert.match((await rowsFor(page, "q=u-ada"))[1]!, /^u-ada c-birch … pending .* ago as soon as a worker takes it$/);
+  assert.match((await rowsFor(page, "q=u-ada"))[0]!, /^u-ada c-amber ✓ ready (?:now|.* ago) at the next change or resync$/);
+  assert.match((await rowsFor(page, "q=u-ada"))[1]!, /^u-ada c-birch … pending (?:now|.* ago) as soon as a worker takes it$/);
   assert.equal((await rowsFor(page, "q=c-amber")).length, 3);
   assert.deepEqual(
     (await rowsFor(page, "q=github_org%3A%2F%2F12")).map((row) => row.split(" ")[0]),
@@ -124,7 +124,7 @@ test("a search finds by user, by cluster and by group, and shows state, reason, 
   assert.match(await page.getByRole("status").innerText(), /2 subjects: github_org:\/\/12 is a group/);
   assert.equal((await rowsFor(page, "q=github_org%3A%2F%2F1")).length, 4);
   assert.equal((await rowsFor(page, "q=ORG")).length, 6, "a part, in whatever case");
-  assert.match((await rowsFor(page, "state=failed&cluster=c-birch"))[0]!, /✕ failed quota exceeded .* ago in (60 min|1 h), a person has to act first/);
+  assert.match((await rowsFor(page, "state=failed&cluster=c-birch"))[0]!, /✕ failed quota exceeded (?:now|.* ago) in (60 min|1 h), a person has to act first/);
   await page.goto(`${url}/?q=nobody`);
   assert.match(await page.getByRole("status").innerText(), /^0 subjects/);
   assert.deepEqual(troubles, []);
@@ -236,6 +236,7 @@ test("with 10,000 subjects each page is whole, fifty rows at a time, and who cam
     [50, "Previous Page 200 of 200"],
   );
   await load("/subject?cluster=c-1&user=u-1");
+  await load("/"); // what is counted now is young enough for the next page
   await big.ledger.submit({ cluster: "c-0", user: "u-new" }, { grants: [toldGrant("1")] }, "binding", "binding");
   await load("/?q=u-new");
   assert.equal((await bodyRows(page, "Subjects")).length, 1);

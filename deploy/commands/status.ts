@@ -1,5 +1,6 @@
 // `status`: how each subject stands, from the ledger alone.
-import type { Ledger } from "../../shared/ledger/ledger.ts";
+import type { ClusterRow } from "../../shared/ledger/cluster-row.ts";
+import { clusterRowOf } from "../../shared/ledger/cluster-row.ts";
 import type { StatusRow } from "../../shared/ledger/status.ts";
 import { statusOf } from "../../shared/ledger/status.ts";
 import type { Config } from "../../shared/run/config.ts";
@@ -7,21 +8,6 @@ import type { Store } from "../../shared/run/redis.ts";
 import { openStore } from "../../shared/run/redis.ts";
 import type { Answer } from "./output.ts";
 import { table } from "./output.ts";
-
-/** A cluster as the workers last saw it. `backlog`: subjects whose newest fact is not settled yet. */
-export interface ClusterRow {
-  readonly cluster: string;
-  readonly gate: "open" | "half-open" | "closed";
-  readonly reason: string;
-  readonly backlog: number;
-  /** Impersonators without a grant, as the last resync found them. */
-  readonly orphans: number;
-  /** Removals that wait for a person's word. */
-  readonly held: number;
-  readonly lastResync: string | null;
-}
-/** A worker that has not told of its gate for so long has nothing to tell. */
-const GATE_MS_MAX = 10 * 60_000;
 
 /** Reads the ledger; asks no cluster. */
 export async function status(config: Config, options: { cluster?: string; user?: string }): Promise<Answer> {
@@ -59,26 +45,8 @@ export async function statusRows(
       // A record that only remembers ends of bindings never was a subject.
       if (record.gen > 0 && (options.user === undefined || options.user === subject.user)) subjects.push(statusOf(subject, record, run));
     }
-    clusters.push(await clusterRow(ledger, cluster, backlog));
+    clusters.push(clusterRowOf(cluster, await ledger.clusterFields(cluster), backlog, Date.now()));
   }
   subjects.sort((a, b) => (a.cluster === b.cluster ? (a.user < b.user ? -1 : 1) : a.cluster < b.cluster ? -1 : 1));
   return { subjects, clusters };
-}
-
-/** The worst of what the workers' gates say. */
-async function clusterRow(ledger: Ledger, cluster: string, backlog: number): Promise<ClusterRow> {
-  const fields = await ledger.clusterFields(cluster);
-  const gates = Object.entries(fields)
-    .filter(([field]) => field.startsWith("gate:"))
-    .flatMap(([, value]) => {
-      const [, state, at, reason] = /^(\S+) (\d+) ?(.*)$/s.exec(value) ?? [];
-      return state !== undefined && Date.now() - Number(at) < GATE_MS_MAX ? [{ gate: state as ClusterRow["gate"], reason: reason ?? "" }] : [];
-    });
-  const worst = gates.find(({ gate }) => gate === "closed") ?? gates.find(({ gate }) => gate === "half-open") ?? { gate: "open" as const, reason: "" };
-  const held = Number(fields["heldImport"] ?? 0) + Number(fields["heldResync"] ?? 0);
-  const reason = [worst.reason, held > 0 ? `${held} removals are held back; where they are right: understudy cleanup --allow ${cluster}` : ""]
-    .filter((part) => part !== "")
-    .join("; ");
-  const lastResync = fields["lastResync"] ? new Date(Number(fields["lastResync"])).toISOString() : null;
-  return { cluster, ...worst, reason, backlog, orphans: Number(fields["orphans"] ?? 0), held, lastResync };
 }

@@ -1,5 +1,6 @@
 // A subject's history as people and programs read it: the fact, the run that it led to, what was written, and how it ended. Pure.
 import type { HistoryEntry } from "../../shared/ledger/history.ts";
+import { outcomeText } from "../../shared/ledger/history.ts";
 import { plain } from "./output.ts";
 
 /** Times are RFC 3339; `fact` null where nobody wrote it down. */
@@ -23,18 +24,10 @@ function entryText({ fact, began, ended, cause, because, steps, outcome, reason,
     ...(fact > 0 ? [`${time(fact)}  the newest fact came`, `  ${durationText(began - fact)} later: ${run}`] : [`${time(began)}  ${run}`]),
     ...(steps.length > 0 ? steps.map((step) => `    ${step}`) : ["    nothing to write"]),
     ...changed,
-    `  ${durationText(ended - began)} later: ${WORDS[outcome] ?? outcome}${reason === "" ? "" : `: ${reason}`}`,
+    `  ${durationText(ended - began)} later: ${outcomeText(outcome)}${reason === "" ? "" : `: ${reason}`}`,
   ];
   return lines.join("\n");
 }
-
-/** Where the outcome's own word says too little. */
-const WORDS: Partial<Record<HistoryEntry["outcome"], string>> = {
-  retrying: "tried again later",
-  released: "handed back",
-  newer: "a newer fact came meanwhile",
-  lost: "another run took over",
-};
 
 const UNITS = [
   ["d", 86_400_000],

@@ -36,6 +36,15 @@ const Entry = z.object({
 /** One run: what woke it, what it wrote, how it ended. Ids only, no secret. */
 export type HistoryEntry = Readonly<Omit<z.infer<typeof Entry>, "v">>;
 
+/** Where the outcome's own word says too little. */
+const WORDS: Partial<Record<HistoryEntry["outcome"], string>> = {
+  retrying: "tried again later",
+  released: "handed back",
+  newer: "a newer fact came meanwhile",
+  lost: "another run took over",
+};
+export const outcomeText = (outcome: HistoryEntry["outcome"]): string => WORDS[outcome] ?? outcome;
+
 type Where = Pick<Notes, "redis" | "tag">;
 const keyOf = ({ tag }: Where, subject: Subject): string => `${tag}:history:${subjectKey(subject)}`;
 

@@ -43,10 +43,13 @@ export interface SubjectRecord {
   /** Others' bindings that name the impersonator's account, as the last resync found them. */
   readonly alien: string;
   readonly result: string;
+  /** Since when `result` is so; failed and retrying are one trouble. 0 = not known. */
+  readonly since: number;
   readonly reason: string;
   readonly written: string;
   readonly owner: string;
   readonly fails: number;
+  readonly lastFail: number;
   readonly retryAt: number;
   readonly next: number;
   readonly removedAt: number;
@@ -97,10 +100,12 @@ export function recordOf(fields: ReadonlyMap<string, string>): SubjectRecord {
     rivals: rivalsOf(text("rivals")),
     alien: text("alien"),
     result: text("result"),
+    since: number("since"),
     reason: text("reason"),
     written: text("written"),
     owner: text("owner"),
     fails: number("fails"),
+    lastFail: number("lastFail"),
     retryAt: number("retryAt"),
     next: number("next"),
     removedAt: number("removedAt"),

@@ -191,3 +191,22 @@ test("a run whose cluster may not be written to leaves its subject waiting and u
   assertNear(await dueAt(alice), (await now()) + 30_000, "due");
   assert.equal((await ledger.take(alice, aMe())).answer, "go", "whoever is woken may try at once");
 });
+
+test("since when it fails stays while it goes on failing, whatever the reason, because a person asks how long it has been so", async () => {
+  const { ledger, me, record, arrange, run, now } = await running();
+  await ledger.fail(alice, me, record.stamp, BROKEN);
+  assertNear((await ledger.record(alice))!.since, await now(), "since");
+  await arrange(alice, { since: 5_000, retryAt: 0 });
+  const again = await run(alice);
+  await ledger.fail(alice, again.me, again.record.stamp, REFUSED);
+  const failed = (await ledger.record(alice))!;
+  assert.equal(failed.since, 5_000);
+  assertNear(failed.lastFail, await now(), "lastFail");
+  await arrange(alice, { retryAt: 0 });
+  const mended = await run(alice);
+  assert.equal(await ledger.settle(alice, mended.me, mended.record, aSettlement()), "ok");
+  await ledger.submit(alice, { grants: [toldGrant("3", "b-3")] }, "binding", "binding");
+  const anew = await run(alice);
+  await ledger.fail(alice, anew.me, anew.record.stamp, BROKEN);
+  assertNear((await ledger.record(alice))!.since, await now(), "since of a failure after a success");
+});

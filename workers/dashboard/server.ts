@@ -1,4 +1,4 @@
-// The dashboard process: bull-board under /queues, for people to look at. Changes nothing: a write is refused before bull-board hears of it.
+// The dashboard process: the page and, under /queues, bull-board, for people to look at. Changes nothing: a write is refused before bull-board hears of it.
 import { createHash, timingSafeEqual } from "node:crypto";
 import { createBullBoard } from "@bull-board/api";
 import { BullMQAdapter } from "@bull-board/api/bullMQAdapter";
@@ -6,23 +6,17 @@ import { FastifyAdapter } from "@bull-board/fastify";
 import basicAuth from "@fastify/basic-auth";
 import helmet from "@fastify/helmet";
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from "fastify";
-import type { QueueName } from "../../shared/jobs.ts";
 import { QUEUES } from "../../shared/jobs.ts";
 import type { Config } from "../../shared/run/config.ts";
 import { isLoopback, listen, openHttp, problem } from "../../shared/run/http.ts";
 import type { Log } from "../../shared/run/log.ts";
 import type { Store } from "../../shared/run/redis.ts";
 import { openStore } from "../../shared/run/redis.ts";
+import { pages } from "./pages.ts";
+import { ABOUT } from "./queue-lines.ts";
 
 const BOARD = "/queues";
 const REDIS_TIMEOUT_MS = 5_000;
-
-/** What a person may want to know of a queue. */
-const ABOUT: Readonly<Record<QueueName, string>> = {
-  binding: "what adds or changes a grant, drift, resync and sweep",
-  login: "people who wait at the login hook",
-  deletion: "what removes a grant",
-};
 
 /** Starts the dashboard and returns how to stop it. @throws Error when it would be open to everybody, or Redis cannot be used. */
 export async function startDashboard(config: Config, log: Log, version: string): Promise<AsyncDisposable & { readonly url: string }> {
@@ -44,7 +38,7 @@ export async function startDashboard(config: Config, log: Log, version: string):
       .type("text/plain")
       .send(why === undefined ? "ok\n" : `${why}\n`);
   });
-  app.get("/", async (_request, reply) => reply.redirect(BOARD));
+  await app.register(pages(store, config, log));
   await app.register(board(store, log), { prefix: BOARD });
   const url = await listen(app, dashboardListen);
   log.listening({ what: "dashboard", address: url });

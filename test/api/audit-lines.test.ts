@@ -1,6 +1,7 @@
 // What an auditor can read afterwards: each access that was given, changed and taken away, since when, and why.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { Redis } from "ioredis";
 import { openQuiet, settledAfter } from "../support/evidence.ts";
 import type { House } from "../support/house.ts";
 import { deleteCrtb, putCrtb, putUser } from "../support/rancher-objects.ts";
@@ -65,6 +66,24 @@ test("the history tells the same runs with what they wrote and when their fact c
       [fact, began].every((at) => String(at) <= String(ended)),
       JSON.stringify(told),
     );
+});
+
+test("a history that cannot be written is a line in the log and costs the run nothing, because it is for people and access is not", async () => {
+  const user = "u-unnoted";
+  const redis = new Redis(house.redis.socket);
+  try {
+    // Nothing can be pushed to what is no list.
+    await redis.set(`{understudy:0}:history:${C}/${user}`, "no list");
+    await putUser(house.management!, user);
+    const [row] = await settledAfter(house, { clusters: [C], user }, () => putCrtb(house.management!, C, user, { userName: user }));
+    assert.equal(row!.reason, "");
+    await waitUntil("a worker has said so", () =>
+      house.workers.flatMap(({ lines }) => lines).some((line) => line["msg"] === "redis connection troubled" && line["user"] === user),
+    );
+    await linesOf(user, 1);
+  } finally {
+    redis.disconnect();
+  }
 });
 
 test("a look that changes nothing is no line and no entry, because an audit log must not drown", async () => {

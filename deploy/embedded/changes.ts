@@ -24,7 +24,7 @@ export async function followChanges(ledger: Ledger, say: (line: string) => void,
     const lines = await newLines(ledger, told).catch(() => []);
     for (const line of lines) say(line);
     // With thousands of subjects a look takes long, and is then rarer.
-    await pause(Math.max(LOOK_MS, 5 * (performance.now() - began)), undefined, { signal }).catch(() => undefined);
+    await pause(Math.max(LOOK_MS, 2 * (performance.now() - began)), undefined, { signal }).catch(() => undefined);
   }
 }
 

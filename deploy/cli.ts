@@ -107,7 +107,7 @@ function stopOnSignal(running: AsyncDisposable, log: Log): void {
 
 const outputOption = (): Option => new Option("--output <format>", "text for people, json for programs").choices(["text", "json"]).default("text");
 
-type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean; audience?: string[] };
+type Options = { output: "text" | "json"; cluster?: string; user?: string; all?: boolean; history?: boolean; audience?: string[] };
 type Ask = (config: Config, options: Options, version: string) => Promise<Answer>;
 type AddQuestion = (name: string, about: string, needs: readonly Need[], ask: Ask, shape?: (command: Command) => Command) => void;
 
@@ -171,7 +171,7 @@ function addLedgerQuestions(program: Command): void {
     "show where each name of an impersonator comes from, or why its user has none",
     ["redisUrl"],
     async (config, options) => (await import("./commands/explain.ts")).explain(config, options),
-    oneSubject,
+    (command) => oneSubject(command).option("--history", "and what its last runs did"),
   );
   add(
     "enqueue",

@@ -2,10 +2,11 @@
 import type { Job } from "bullmq";
 import { DelayedError, UnrecoverableError, Worker } from "bullmq";
 import type { Redis } from "ioredis";
-import type { QueueName } from "../shared/jobs.ts";
+import type { Cause, QueueName } from "../shared/jobs.ts";
 import { JobData, WaitError, nextMoveOf } from "../shared/jobs.ts";
 import type { Clusters } from "../shared/kube/clusters.ts";
 import { ApiError } from "../shared/kube/errors.ts";
+import { noteHistory } from "../shared/ledger/history.ts";
 import { LOCK_MS } from "../shared/ledger/ledger.ts";
 import { CLUSTER_MISSING } from "../shared/ledger/status.ts";
 import type { Log } from "../shared/run/log.ts";
@@ -20,7 +21,7 @@ import type { Locks } from "./locks.ts";
 import type { Outcome, Settings } from "./reconcile.ts";
 import { reconcile } from "./reconcile.ts";
 import type { Run } from "./run.ts";
-import { auditOf, doneBy, newRun } from "./run.ts";
+import { auditOf, doneBy, historyEntryOf, newRun, noteRecord } from "./run.ts";
 
 /** How long a job that finds its subject taken waits at most before it asks again. */
 const BUSY_MS_MAX = 250;
@@ -114,9 +115,7 @@ async function work(job: Job, token: string, cancelled: AbortSignal, queue: Queu
     if (end.thrown) throw end.thrown;
     return end.result;
   } finally {
-    // Whatever becomes of the run: what it gave and took is so.
-    const did = auditOf(run);
-    if (did) bench.log[did.what]({ ...did.fields, cause: parsed.data.cause });
+    await tell(run, parsed.data.cause, bench);
   }
 }
 
@@ -124,6 +123,14 @@ async function work(job: Job, token: string, cancelled: AbortSignal, queue: Queu
 async function assertNotPaused(cluster: string, { ledger }: Workbench): Promise<void> {
   const paused = await ledger.pausedAt(cluster);
   if (paused) throw new WaitError(`cluster ${cluster} is paused by ${paused.by}`, PAUSED_MS * (0.5 + Math.random()));
+}
+
+/** For auditors, and for whoever asks later. Whatever becomes of the run: what it gave and took is so. */
+async function tell(run: Run, cause: Cause, { ledger, log }: Workbench): Promise<void> {
+  const did = auditOf(run);
+  if (did) log[did.what]({ ...did.fields, cause });
+  const entry = historyEntryOf(run, cause, performance.now());
+  if (entry) await noteHistory(ledger, run.subject, entry).catch((err: unknown) => log.redisTrouble({ ...run.subject, err }));
 }
 
 /** Not this job's turn: another run has the subject (`busy`), it is too early (`early`), or nothing may be written yet (`incomplete`). */
@@ -144,7 +151,9 @@ async function attempt(run: Run, job: Job, bench: Workbench): Promise<PassResult
   if (taken.answer === "wait") throw new NotNow("early", taken.waitMs);
   if (taken.answer === "version") bench.log.versionSkipped({ ...subject });
   if (taken.answer !== "go") return "done";
-  run.stamp = taken.read.record.stamp;
+  const { record, now } = taken.read;
+  noteRecord(run, record);
+  run.taken = { at: now, since: began, result: record.result, reason: record.reason };
   const hold = bench.locks.hold(run);
   run.signal = AbortSignal.any([hold.signal, run.signal]);
   try {
@@ -152,7 +161,7 @@ async function attempt(run: Run, job: Job, bench: Workbench): Promise<PassResult
       await bench.fences?.assertOn(run.client);
       return reconcile(run, taken, bench);
     });
-    return await report(outcome, run, job, Math.round(performance.now() - began), taken.read.now, bench);
+    return await report(outcome, run, job, Math.round(performance.now() - began), now, bench);
   } finally {
     hold.release();
   }
@@ -162,6 +171,7 @@ async function attempt(run: Run, job: Job, bench: Workbench): Promise<PassResult
 async function report(outcome: Outcome, run: Run, job: Job, ms: number, now: number, bench: Workbench): Promise<PassResult> {
   const fields = { ...run.subject, cause: (job.data as JobData).cause, ms };
   if (outcome.kind === "incomplete") throw new NotNow("incomplete", IMPORT_WAIT_MS);
+  run.end = { outcome: outcome.kind === "settled" ? outcome.result : outcome.kind, reason: "reason" in outcome ? outcome.reason : "" };
   if (outcome.kind === "pending") {
     bench.log.parked({ ...fields, reason: outcome.reason, steps: run.steps });
     // Kept as this job's next one; a filled token wakes the subject by itself.
@@ -185,6 +195,7 @@ async function afterError(error: unknown, run: Run, job: Job, token: string, ben
   const how = { reason, unknown: run.unknownWrite, wrote: run.wrote, ...doneBy(run) };
   const release = (waitMs: number) => (run.stamp === "" ? undefined : bench.ledger.fail(subject, run.me, run.stamp, { mode: "release", waitMs, ...how }));
   if (move.kind === "wait") {
+    run.end = { outcome: "released", reason };
     await release(move.waitMs);
     if (error instanceof NotNow && error.why === "incomplete") bench.onIncomplete();
     const { cause } = error as Error;
@@ -196,15 +207,20 @@ async function afterError(error: unknown, run: Run, job: Job, token: string, ben
     return { thrown: new DelayedError(), result: error instanceof NotNow && error.why === "busy" ? "busy" : "released" };
   }
   if (error instanceof UnfencedError) {
+    run.end = { outcome: "waiting", reason };
     await bench.ledger.fail(subject, run.me, run.stamp, { mode: "shelve", waitMs: UNFENCED_MS, ...how });
     bench.log.handedBack({ ...subject, reason, waitMs: UNFENCED_MS });
     return { result: "waiting" };
   }
   if (run.stamp === "") throw new RetryError(reason, RETRY_MS);
+  run.end = { outcome: move.kind === "terminal" ? "failed" : "retrying", reason };
   // The gate keeps everybody from a cluster that is away; once it is back nobody waits long for having found out.
   const longest = isAway(error) ? AWAY_MS_MAX : 0;
   const waitMs = await bench.ledger.fail(subject, run.me, run.stamp, { mode: move.kind === "terminal" ? "terminal" : "fail", waitMs: longest, ...how });
-  if (waitMs === 0) return { result: "lost" };
+  if (waitMs === 0) {
+    run.end = { outcome: "lost", reason };
+    return { result: "lost" };
+  }
   if (move.kind === "terminal") {
     bench.log.terminal({ ...subject, err: error });
     return { thrown: new UnrecoverableError(reason), result: "terminal" };

@@ -23,7 +23,7 @@ import { ConflictError, carryOut, getBinding, getRole, observe } from "./cluster
 import type { NotReady } from "./ready.ts";
 import { whyNotReady } from "./ready.ts";
 import type { Run } from "./run.ts";
-import { doneBy, noteNames, reasonsIn } from "./run.ts";
+import { doneBy, noteNames, noteRecord, reasonsIn } from "./run.ts";
 
 /** How long a pass may be old when it writes: shorter than the lock, on this process' own monotonic clock. */
 const PASS_MS_MAX = 10_000;
@@ -76,7 +76,7 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, cold, record.strays);
   const read = remembered ? taken.read : await settings.ledger.read(run.subject, run.me, memoryOf(seen.role, user, settings.install));
   if (read === "lost") return { kind: "lost" };
-  run.stamp = read.record.stamp;
+  noteRecord(run, read.record);
   run.before ??= seen;
   if (!read.complete) return { kind: "incomplete" };
   const decision = decide(knowledgeOf(user, read.record, read.now), settings.policy);

@@ -4,6 +4,7 @@ import type { V1PolicyRule } from "@kubernetes/client-node";
 import type { Seen } from "../shared/decide/plan.ts";
 import { namesBetween } from "../shared/decide/rules.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
+import type { HistoryEntry } from "../shared/ledger/history.ts";
 import type { Done, SubjectRecord } from "../shared/ledger/record.ts";
 import type { Subject } from "../shared/subject.ts";
 
@@ -17,6 +18,12 @@ export interface Run {
   unknownWrite: boolean;
   /** The stamp of the record that was taken, then of the one that the last pass read; empty = not taken. */
   stamp: string;
+  /** When the newest fact of that record had come (ms of redis TIME). */
+  fact: number;
+  /** How the subject stood when it was taken, and when that was: by redis TIME, and by this process' own clock. */
+  taken: { readonly at: number; readonly since: number; readonly result: string; readonly reason: string } | undefined;
+  /** How it ended; undefined while it runs, and where nothing was taken. */
+  end: Pick<HistoryEntry, "outcome" | "reason"> | undefined;
   /** Something was written, in whichever pass; it differs from `before`. */
   wrote: boolean;
   /** The role was written by this run: what a dead owner may still send is void. */
@@ -43,6 +50,9 @@ export function newRun(subject: Subject, client: ClusterClient, signal: AbortSig
     client,
     unknownWrite: false,
     stamp: "",
+    fact: 0,
+    taken: undefined,
+    end: undefined,
     wrote: false,
     sealed: false,
     before: undefined,
@@ -52,6 +62,12 @@ export function newRun(subject: Subject, client: ClusterClient, signal: AbortSig
     rival: undefined,
     rivalOver: false,
   };
+}
+
+/** The record as it was just read. */
+export function noteRecord(run: Run, { stamp, changedAt }: SubjectRecord): void {
+  run.stamp = stamp;
+  run.fact = changedAt;
 }
 
 /** What a run did, as the ledger has to know it, whatever its end. */
@@ -71,6 +87,17 @@ export function auditOf({
   const did = (step: string): boolean => steps.some((one) => one.startsWith(`${step} ClusterRole:`));
   const what = did("delete") ? "accessRevoked" : did("create") ? "accessGranted" : names.added.length + names.removed.length > 0 ? "accessChanged" : undefined;
   return what && { what, fields: { ...subject, because, added: names.added, removed: names.removed } };
+}
+
+/** These leave the record's result as it was. */
+const PASSING: ReadonlySet<string> = new Set(["released", "newer", "lost"]);
+
+/** What a run leaves in its subject's history, from the facts of the audit line; undefined = it wrote nothing, and the subject stands as it stood. */
+export function historyEntryOf({ taken, end, fact, steps, names, because }: Run, cause: string, now: number): HistoryEntry | undefined {
+  if (!taken || !end) return undefined;
+  const same = PASSING.has(end.outcome) || (end.outcome === taken.result && end.reason === taken.reason);
+  if (same && steps.length === 0) return undefined;
+  return { fact, began: taken.at, ended: taken.at + Math.round(now - taken.since), cause, because: [...because], steps, ...end, ...names };
 }
 
 /** Keeps the names that the role gained and lost by a write. */

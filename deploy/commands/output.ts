@@ -13,9 +13,12 @@ export function print({ json, text }: Answer, format: "text" | "json"): void {
   process.stdout.write(format === "json" ? `${JSON.stringify(json, undefined, 2)}\n` : text === "" ? "" : `${text}\n`);
 }
 
-/** Columns as wide as their widest cell. Ids are quoted where they hold more than plain characters. */
+/** Quoted where it holds more than plain characters: an id may hold what moves a terminal's cursor. */
+export const plain = (text: string): string => (/^[\x20-\x7e]*$/.test(text) ? text : shown(text));
+
+/** Columns as wide as their widest cell. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const cells = [head, ...rows.map((row) => row.map((cell) => (/^[\x20-\x7e]*$/.test(cell) ? cell : shown(cell))))];
+  const cells = [head, ...rows.map((row) => row.map(plain))];
   const widths = head.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? "").length)));
   return cells
     .map((row) =>

@@ -43,12 +43,17 @@ const isAsked = ({ changedAt, lastFail, settledAt }: SubjectRecord): boolean => 
 /** Why a subject does not succeed, without what is its own, so that many can share it; undefined = it does. */
 function groupReasonOf(subject: Subject, record: SubjectRecord, run: string): string | undefined {
   const { state, reason } = statusOf(subject, record, run);
-  if (state === "failed") return sharedReason(reason, subject.user);
+  if (state === "failed") return sharedReason(reason, subject);
   // While it is tried again the row's reason holds a time of its own.
-  return state === "pending" && record.result === "retrying" ? sharedReason(record.reason, subject.user) : undefined;
+  return state === "pending" && record.result === "retrying" ? sharedReason(record.reason, subject) : undefined;
 }
-function sharedReason(reason: string, user: string): string {
-  return reason.replaceAll(shown(user), "…").replaceAll(/(cattle-impersonation-)(?!system\b)[^\s/"]+/g, "$1…");
+
+/** A reason without what is one subject's own, so that many can share it. */
+export function sharedReason(reason: string, { cluster, user }: Subject): string {
+  return reason
+    .replaceAll(`cluster ${cluster}`, "cluster …")
+    .replaceAll(shown(user), "…")
+    .replaceAll(/(cattle-impersonation-)(?!system\b)[^\s/"]+/g, "$1…");
 }
 
 /** What waited for its cluster: jobs of one that was not known were completed without work, jobs of a paused one come late. */

@@ -27,7 +27,7 @@ export function clusterRowOf(cluster: string, fields: Readonly<Record<string, st
 }
 
 /** Removals that wait for a person's word. */
-const heldIn = (fields: Readonly<Record<string, string>>): number => Number(fields["heldImport"] ?? 0) + Number(fields["heldResync"] ?? 0);
+export const heldIn = (fields: Readonly<Record<string, string>>): number => Number(fields["heldImport"] ?? 0) + Number(fields["heldResync"] ?? 0);
 
 /** A person's word that workers leave the cluster alone; `since` (ms). */
 export interface Paused {

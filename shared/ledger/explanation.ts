@@ -96,7 +96,7 @@ function unknown(subject: Subject, { facts, clusters }: UserRecord): Explanation
 const time = (ms: number): string | null => (ms > 0 ? new Date(ms).toISOString() : null);
 
 /** When the subject is looked at again, if nothing is told before. */
-function nextOf({ reason, result, rivals, fails, retryAt, owner, obs, gen, next }: SubjectRecord, now: number): Explanation["next"] {
+export function nextOf({ reason, result, rivals, fails, retryAt, owner, obs, gen, next }: SubjectRecord, now: number): Explanation["next"] {
   if (reason === CLUSTER_MISSING && obs < gen) return { at: null, why: "when its cluster is configured" };
   if (wasStopped(rivals) && result === "failed") return { at: time(retryAt), why: "looked at, and written again only after: understudy enqueue" };
   if (retryAt > now) return { at: time(retryAt), why: result === "failed" ? "a person has to act first; it is looked at again then" : `tried ${fails} times` };

@@ -12,7 +12,7 @@ if ARGV[7] == '1' then fields.taken = '1' end
 -- What was written is not yet proved, and what is remembered is older: the next run looks, and proves.
 if ARGV[7] == '1' or ARGV[9] == '1' then
   fields.applied = ''
-  if redis.call('HGET', rec, 'result') == 'ready' then fields.result = 'pending' end
+  if redis.call('HGET', rec, 'result') == 'ready' then turn(rec, fields, 'pending', now) end
 end
 if mode == 'release' then
   set(rec, fields)
@@ -21,25 +21,23 @@ if mode == 'release' then
 end
 -- Not to be worked on as its cluster stands, which is no failure: it waits, unsettled, and the sweep looks again.
 if mode == 'shelve' then
-  fields.result, fields.reason, fields.retryAt, fields.obs = 'waiting', ARGV[6], '0', int(math.max(0, math.min(num(rec, 'obs'), num(rec, 'gen') - 1)))
+  turn(rec, fields, 'waiting', now)
+  fields.reason, fields.retryAt, fields.obs = ARGV[6], '0', int(math.max(0, math.min(num(rec, 'obs'), num(rec, 'gen') - 1)))
   set(rec, fields)
   redis.call('ZADD', due, now + tonumber(ARGV[5]), subject)
   return tonumber(ARGV[5])
 end
 local newer = redis.call('HGET', rec, 'stamp') ~= ARGV[3]
 local wait
--- Since when it does not succeed: what failed before and fails again goes on failing.
-local before = redis.call('HGET', rec, 'result')
-if before ~= 'failed' and before ~= 'retrying' then fields.failedAt = int(now) end
 if mode == 'terminal' then
   wait = newer and 5000 or 3600000
-  fields.result = 'failed'
+  turn(rec, fields, 'failed', now)
 else
   local fails = num(rec, 'fails') + 1
   local longest = tonumber(ARGV[5]) > 0 and tonumber(ARGV[5]) or 600000
   wait = newer and 5000 or math.max(5000, math.min(longest, 1000 * 2 ^ math.min(fails, 20)) * (0.75 + 0.5 * tonumber(ARGV[8])))
   fields.fails = int(fails)
-  fields.result = 'retrying'
+  turn(rec, fields, 'retrying', now)
 end
 fields.lastFail, fields.retryAt, fields.reason = int(now), int(now + wait), ARGV[6]
 set(rec, fields)

@@ -39,6 +39,13 @@ local function note_rival(key, version, now)
   end
   redis.call('HSET', key, 'rivals', table.concat(times, ' '))
 end
+-- A result, and since when it is so: what goes on failing, in whichever way, is one trouble.
+local FAILING = {failed = true, retrying = true}
+local function turn(key, fields, result, now)
+  local before = redis.call('HGET', key, 'result')
+  fields.result = result
+  if before ~= result and not (FAILING[before] and FAILING[result]) then fields.since = int(now) end
+end
 -- A minute after its removal a login grant is gone for good, and with it why the user was entitled: only a new login brings them back.
 local function forget_dropped_login(key, now)
   local drop = num(key, 'loginDrop')

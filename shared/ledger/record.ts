@@ -43,12 +43,12 @@ export interface SubjectRecord {
   /** Others' bindings that name the impersonator's account, as the last resync found them. */
   readonly alien: string;
   readonly result: string;
+  /** Since when `result` is so; failed and retrying are one trouble. 0 = not known. */
+  readonly since: number;
   readonly reason: string;
   readonly written: string;
   readonly owner: string;
   readonly fails: number;
-  /** While `result` is failed or retrying: since when, and when last. */
-  readonly failedAt: number;
   readonly lastFail: number;
   readonly retryAt: number;
   readonly next: number;
@@ -100,11 +100,11 @@ export function recordOf(fields: ReadonlyMap<string, string>): SubjectRecord {
     rivals: rivalsOf(text("rivals")),
     alien: text("alien"),
     result: text("result"),
+    since: number("since"),
     reason: text("reason"),
     written: text("written"),
     owner: text("owner"),
     fails: number("fails"),
-    failedAt: number("failedAt"),
     lastFail: number("lastFail"),
     retryAt: number("retryAt"),
     next: number("next"),

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Redis } from "ioredis";
 
-const NAMES = ["submit", "take", "read", "check", "settle", "park", "fail", "shelve", "sweep", "renew", "import", "learn", "alien"] as const;
+const NAMES = ["submit", "take", "read", "check", "settle", "park", "fail", "shelve", "sweep", "renew", "import", "learn", "alien", "history"] as const;
 export type ScriptName = (typeof NAMES)[number];
 
 const text = (name: string): string => readFileSync(new URL(`${name}.lua`, import.meta.url), "utf8");

@@ -17,7 +17,7 @@ if redis.call('HGET', rec, 'stamp') ~= ARGV[4] then
   fields.obs = int(math.min(tonumber(fields.obs), num(rec, 'gen') - 1))
   -- This run has written all the same: what was noted before it no longer stands, and is ready no more if this run took it away.
   fields.applied, fields.appliedEnds = a.applied, int(a.ends)
-  if a.result ~= 'ready' and redis.call('HGET', rec, 'result') == 'ready' then fields.result = 'pending' end
+  if a.result ~= 'ready' and redis.call('HGET', rec, 'result') == 'ready' then turn(rec, fields, 'pending', now) end
   set(rec, fields)
   return 'newer'
 end
@@ -25,7 +25,8 @@ fields.look, fields.written, fields.strays = '', '', ''
 -- Whoever wrote over our objects three times has given in, or nothing stands any more: counted anew from here.
 local _, rivals = string.gsub(redis.call('HGET', rec, 'rivals') or '', '%S+', '')
 if rivals >= 3 and not a.rival then fields.rivals = '' end
-fields.result, fields.reason, fields.applied = a.result, a.reason, a.applied
+turn(rec, fields, a.result, now)
+fields.reason, fields.applied = a.reason, a.applied
 fields.appliedEnds, fields.next = int(a.ends), int(a.next)
 fields.settledAt = int(now)
 if a.next ~= 0 then redis.call('ZADD', due, a.next, subject) else redis.call('ZREM', due, subject) end

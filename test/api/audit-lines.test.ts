@@ -39,10 +39,39 @@ test("a grant, a change and a revocation are a line each, with what caused it an
   assert.ok(Date.parse(String(granted!["time"])) <= Date.parse(String(revoked!["time"])));
 });
 
-test("a look that changes nothing is no line, because an audit log must not drown", async () => {
+/** What `explain --history` says of a user, oldest run first. */
+async function historyOf(user: string): Promise<Record<string, unknown>[]> {
+  const { code, stdout, stderr } = await house.command(["explain", "--history", "--cluster", C, "--user", user, "--output", "json"]);
+  assert.equal(code, 0, stderr);
+  return (JSON.parse(stdout) as { history: Record<string, unknown>[] }).history.toReversed();
+}
+
+test("the history tells the same runs with what they wrote and when their fact came, because a log line may be on another machine", async () => {
+  const user = "u-audited";
+  const lines = await linesOf(user, 3);
+  const told = await waitUntil("the last run is noted", async () => {
+    const entries = await historyOf(user);
+    return entries.at(-1)?.["outcome"] === "removed" && entries;
+  });
+  const wrote = told.filter(({ added, removed }) => [added, removed].flat().length > 0);
+  const facts = (entry: Record<string, unknown>) => [entry["cause"], entry["because"], entry["added"], entry["removed"]];
+  assert.deepEqual(wrote.map(facts), lines.map(facts));
+  const CREATED = ["ClusterRole", "ServiceAccount", "Secret", "ClusterRoleBinding"].map((kind) => `create ${kind}: it is missing`);
+  assert.deepEqual(wrote[0]!["steps"], CREATED);
+  assert.ok(told.some(({ outcome }) => outcome === "ready"));
+  assert.match(String(told.at(-1)!["steps"]), /delete ClusterRole: /);
+  for (const { fact, began, ended } of told)
+    assert.ok(
+      [fact, began].every((at) => String(at) <= String(ended)),
+      JSON.stringify(told),
+    );
+});
+
+test("a look that changes nothing is no line and no entry, because an audit log must not drown", async () => {
   const user = "u-quiet";
   await putUser(house.management!, user);
   await settledAfter(house, { clusters: [C], user }, () => putCrtb(house.management!, C, user, { userName: user }));
   await settledAfter(house, { clusters: [C], user }, () => house.command(["enqueue", "--cluster", C, "--user", user]));
   assert.equal((await linesOf(user, 1)).length, 1);
+  assert.equal((await historyOf(user)).filter(({ cause }) => cause === "verify").length, 0);
 });

@@ -135,7 +135,7 @@ test("a retry asks for all that fail for one reason and for nobody else, a thous
   await failed(other, "quota");
   await know(ready);
   const before = [await generation(other), await generation(ready)];
-  const reason = 'cluster c-birch refuses "cattle-impersonation-…", forbidden';
+  const reason = 'cluster … refuses "cattle-impersonation-…", forbidden';
   const counts = [];
   for (let i = 0; i < 3; i++) {
     const { headers } = await send(open.url, ACTIONS.retry, { reason, cluster: "", csrf }, olga);

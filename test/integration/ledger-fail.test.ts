@@ -195,12 +195,12 @@ test("a run whose cluster may not be written to leaves its subject waiting and u
 test("since when it fails stays while it goes on failing, whatever the reason, because a person asks how long it has been so", async () => {
   const { ledger, me, record, arrange, run, now } = await running();
   await ledger.fail(alice, me, record.stamp, BROKEN);
-  assertNear((await ledger.record(alice))!.failedAt, await now(), "failedAt");
-  await arrange(alice, { failedAt: 5_000, retryAt: 0 });
+  assertNear((await ledger.record(alice))!.since, await now(), "since");
+  await arrange(alice, { since: 5_000, retryAt: 0 });
   const again = await run(alice);
   await ledger.fail(alice, again.me, again.record.stamp, REFUSED);
   const failed = (await ledger.record(alice))!;
-  assert.equal(failed.failedAt, 5_000);
+  assert.equal(failed.since, 5_000);
   assertNear(failed.lastFail, await now(), "lastFail");
   await arrange(alice, { retryAt: 0 });
   const mended = await run(alice);
@@ -208,5 +208,5 @@ test("since when it fails stays while it goes on failing, whatever the reason, b
   await ledger.submit(alice, { grants: [toldGrant("3", "b-3")] }, "binding", "binding");
   const anew = await run(alice);
   await ledger.fail(alice, anew.me, anew.record.stamp, BROKEN);
-  assertNear((await ledger.record(alice))!.failedAt, await now(), "failedAt of a failure after a success");
+  assertNear((await ledger.record(alice))!.since, await now(), "since of a failure after a success");
 });

@@ -223,3 +223,16 @@ test("a ready result after the minute does not bring the login grant back, becau
   const login = (await ledger.record(alice))?.login;
   assert.ok(login === undefined || (login.drop ?? Infinity) <= (await now()) || login.end <= (await now()), `the grant counts again: ${JSON.stringify(login)}`);
 });
+
+test("since when it is ready stays over runs that find it so, because a person asks how long it has been", async () => {
+  const { ledger, ready, arrange, run, now } = benchOn(redis);
+  await ready(alice);
+  assertNear((await ledger.record(alice))!.since, await now(), "since");
+  await arrange(alice, { since: 5_000 });
+  await ledger.submit(alice, {}, "verify", "binding");
+  const again = await run(alice);
+  assert.equal(await ledger.settle(alice, again.me, again.record, aSettlement()), "ok");
+  assert.equal((await ledger.record(alice))!.since, 5_000);
+  await ledger.shelve(alice, "cluster not configured");
+  assertNear((await ledger.record(alice))!.since, await now(), "since it waits");
+});

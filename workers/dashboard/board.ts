@@ -7,17 +7,11 @@ import type { QueueName } from "../../shared/jobs.ts";
 import { JobData, QUEUES } from "../../shared/jobs.ts";
 import type { Log } from "../../shared/run/log.ts";
 import type { Store } from "../../shared/run/redis.ts";
-import type { Subject } from "../../shared/subject.ts";
 import { subjectKey } from "../../shared/subject.ts";
+import { subjectPath } from "./layout.ts";
+import { ABOUT } from "./queue-lines.ts";
 
 export const BOARD = "/queues";
-
-/** What a person may want to know of a queue. */
-const ABOUT: Readonly<Record<QueueName, string>> = {
-  binding: "what adds or changes a grant, drift, resync and sweep",
-  login: "people who wait at the login hook",
-  deletion: "what removes a grant",
-};
 
 /** To be registered under `BOARD`. */
 export function board({ queues }: Store, log: Log): FastifyPluginCallback {
@@ -43,6 +37,3 @@ function linkTo(data: unknown): { href: string; displayText?: string } {
   const job = JobData.safeParse(data);
   return job.success ? { href: subjectPath(job.data), displayText: subjectKey(job.data) } : { href: BOARD, displayText: "not a job of this version" };
 }
-
-/** In a query, for a user may be called `..`, which a browser takes out of a path. */
-const subjectPath = ({ cluster, user }: Subject): string => `/subject?${new URLSearchParams({ cluster, user }).toString()}`;

@@ -1,4 +1,4 @@
-// The dashboard process, put together: who may ask (access.ts), the queues (board.ts), and what some may do (actions.ts).
+// The dashboard process, put together: who may ask (access.ts), the page (pages.ts), the queues (board.ts), and what some may do (actions.ts).
 import helmet from "@fastify/helmet";
 import type { FastifyInstance } from "fastify";
 import type { Config } from "../../shared/run/config.ts";
@@ -9,6 +9,7 @@ import { openStore } from "../../shared/run/redis.ts";
 import { assertGuarded, guard } from "./access.ts";
 import { actions } from "./actions.ts";
 import { BOARD, board } from "./board.ts";
+import { pages } from "./pages.ts";
 
 const REDIS_TIMEOUT_MS = 5_000;
 
@@ -28,7 +29,7 @@ export async function startDashboard(config: Config, log: Log, version: string):
       .type("text/plain")
       .send(why === undefined ? "ok\n" : `${why}\n`);
   });
-  app.get("/", async (_request, reply) => reply.redirect(BOARD));
+  await app.register(pages(store, config, log, personOf));
   await app.register(board(store, log), { prefix: BOARD });
   if (config.dashboardWrite.length > 0) await app.register(actions({ ledger: store.ledger, log, personOf }));
   const url = await listen(app, config.dashboardListen);

@@ -56,7 +56,7 @@ test("an empty record is nobody without a reason, because a subject is made by i
       written: "",
       owner: "",
       fails: 0,
-      failedAt: 0,
+      since: 0,
       lastFail: 0,
       retryAt: 0,
       next: 0,

@@ -5,14 +5,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .NOTPARALLEL:
-.PHONY: demo test check node redis nginx apiserver
+.PHONY: demo test check node redis nginx chromium apiserver
 
 # People, bindings and logins on real Kubernetes API servers, with the dashboard.
 demo: node_modules/.package-lock.json redis apiserver
 	@npx --no-install node deploy/embedded/demo-real.ts
 
 # Types, lint, format and sizes, then every test. Minutes more the first time, when the API server is built.
-test: node_modules/.package-lock.json redis nginx apiserver
+test: node_modules/.package-lock.json redis nginx chromium apiserver
 	@npm test
 
 # The first half of `make test`: nothing is started.
@@ -47,6 +47,10 @@ redis:
 # The tests put it in front of an API server, with the Lua that deploy/examples/nginx.conf needs.
 nginx:
 	$(call install,test -x /usr/sbin/nginx -a -e /usr/lib/nginx/modules/ngx_http_lua_module.so,nginx libnginx-mod-http-lua,the tests know it from Debian)
+
+# The tests look at the dashboard's pages with it.
+chromium:
+	$(call install,test -x /usr/bin/chromium,chromium,the tests know it from Debian)
 
 # Ready binaries in KUBEBUILDER_ASSETS, else built with Go into a cache folder.
 apiserver:

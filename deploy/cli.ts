@@ -67,7 +67,7 @@ function addProcesses(program: Command): void {
   add("producer", "watch the sources and listen for logins: write facts, wake subjects", ["redisUrl", "clusters"], async (...parts) =>
     (await import("../producers/main.ts")).startProducer(...parts),
   );
-  add("dashboard", "show the queues (bull-board, read-only)", ["redisUrl"], async (...parts) =>
+  add("dashboard", "show the page, and the queues (bull-board), read-only", ["redisUrl"], async (...parts) =>
     (await import("../workers/dashboard/server.ts")).startDashboard(...parts),
   );
   program

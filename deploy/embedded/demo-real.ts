@@ -124,7 +124,7 @@ async function whereToLook(dashboard: string): Promise<void> {
   const [kubectl, management] = [join(await assets(), "kubectl"), MANAGEMENT];
   for (const line of [
     "\nEverything keeps running; changes are printed as they happen. In another terminal, in this folder:",
-    `  ${dashboard}   (the queues)`,
+    `  ${dashboard}   (the page; /queues: the queues)`,
     "  npx understudy status",
     "  npx understudy verify --cluster c-amber --user u-ada",
     `  ${kubectl} --kubeconfig ${join(DEV_FOLDER, "admin-c-amber.yaml")} get clusterroles -l authz.cluster.cattle.io/impersonator=true`,

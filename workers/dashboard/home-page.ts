@@ -29,7 +29,8 @@ export interface QueueLine {
 }
 export interface Home {
   readonly now: number;
-  readonly count: Count;
+  /** Undefined until the first count has ended. */
+  readonly count: Count | undefined;
   readonly imported: boolean;
   readonly clusters: readonly ClusterLine[];
   readonly queues: readonly QueueLine[];
@@ -37,13 +38,21 @@ export interface Home {
 const REASONS_MAX = 20;
 const NOT_IMPORTED = html`<p class="notice" role="status">The import does not stand: until the producers have read every source, nothing is written to a cluster.</p>\n`;
 
+const NOT_COUNTED = html`<p class="notice" role="status">The ledger is being counted for the first time: ask again in some seconds. A whole user id is found already.</p>`;
+
 export const homePage = ({ now, count, imported, clusters, queues }: Home): Html => html`<h1>Who may act as whom, on each cluster</h1>
-${imported ? "" : NOT_IMPORTED}<ul class="tiles">${STATES.map((state) => tile(state, count.states[state]))}</ul>
+${imported ? "" : NOT_IMPORTED}${count ? countPart(count, clusters, now) : NOT_COUNTED}
+${section("Queues", "", queueTable(queues, now))}
+${count ? section("From event to ready", "", readyPart(count)) : ""}`;
+
+const countPart = (
+  count: Count,
+  clusters: readonly ClusterLine[],
+  now: number,
+): Html => html`<ul class="tiles">${STATES.map((state) => tile(state, count.states[state]))}</ul>
 <p class="about">${count.rows.length} subjects (one person on one cluster each), counted ${moment(count.asOf, now)}. <a href="/">Count again</a></p>
 ${section("Clusters", "", clusters.length === 0 ? html`<p>No cluster has anybody yet.</p>` : clusterTable(clusters, now))}
-${section("What does not succeed, and why", "", reasonsPart(count.reasons, now))}
-${section("Queues", "", queueTable(queues, now))}
-${section("From event to ready", "", readyPart(count))}`;
+${section("What does not succeed, and why", "", reasonsPart(count.reasons, now))}`;
 
 const tile = (state: State, subjects: number): Html => html`<li><a href="${searchPath({ state })}">${stateBadge(state)} <b>${subjects}</b></a></li>`;
 

@@ -9,8 +9,9 @@ import { Counting } from "./count.ts";
 import { People } from "./people.ts";
 
 const EVERY_MS = 5_000;
-/** After a count that took long there is none for so many times as long: Redis has other work. */
-const REST = 20;
+/** After a count that took long there is none for ten times as long: Redis has other work. A single slow one is made good soon. */
+const REST = 10;
+const REST_MS_MAX = 30_000;
 /** Younger is good enough for a page; a page waits so long at most for what is younger. */
 const YOUNG_MS = 1_000;
 const PATIENCE_MS = 300;
@@ -30,7 +31,7 @@ export class Overview implements AsyncDisposable {
   constructor(ledger: Ledger, log: Log) {
     this.#ledger = ledger;
     const onError = (err: unknown): void => log.redisTrouble({ err });
-    this.#counted = every(EVERY_MS, async () => (this.#isDue(REST) ? this.#countOnce() : undefined), onError, this.#stop.signal);
+    this.#counted = every(EVERY_MS, async () => (this.#isDue() ? this.#countOnce() : undefined), onError, this.#stop.signal);
   }
 
   /** The last count; undefined until the first one has ended. A small ledger is counted for whoever asks. */
@@ -41,8 +42,8 @@ export class Overview implements AsyncDisposable {
     return this.#count;
   }
 
-  #isDue(rest: number): boolean {
-    return performance.now() - this.#ended >= rest * this.#tookMs;
+  #isDue(): boolean {
+    return performance.now() - this.#ended >= Math.min(REST * this.#tookMs, REST_MS_MAX);
   }
 
   /** One at a time, for all who wait for it. */

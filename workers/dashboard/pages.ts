@@ -15,9 +15,9 @@ import type { Subject } from "../../shared/subject.ts";
 import { ClusterId, subjectKey } from "../../shared/subject.ts";
 import type { Person } from "./access.ts";
 import type { Reader } from "./buttons.ts";
-import type { Count } from "./count.ts";
+import type { ClusterCount, Count } from "./count.ts";
 import { formsFor, noticeOf } from "./forms.ts";
-import type { ClusterLine } from "./home-page.ts";
+import type { ClusterLine, Home } from "./home-page.ts";
 import { homePage } from "./home-page.ts";
 import type { Page } from "./layout.ts";
 import { layout } from "./layout.ts";
@@ -56,7 +56,7 @@ export const pages =
     app.get("/", async (request, reply) => {
       const asked = askedFrom(request.query);
       const count = await overview.latest();
-      if (count && asksNothing(asked)) return send(request, reply, { title: "Understudy", searchFirst: true, main: homePage(await homeOf(store, count)) });
+      if (asksNothing(asked)) return send(request, reply, { title: "Understudy", searchFirst: true, main: homePage(await homeOf(store, count)) });
       const found = count ? search(count, overview.people, asked) : { rows: [], as: "" };
       const list = await listOf(ledger, asked, found, { asOf: count?.asOf ?? 0, reader: await readerOf(request) });
       return send(request, reply, { title: `${titleOf(asked)} · Understudy`, q: asked.q, searchFirst: true, main: listPage(list) });
@@ -71,15 +71,17 @@ export const pages =
     });
   };
 
-async function homeOf({ ledger, queues }: Store, count: Count) {
-  const clusterLine = async (cluster: string, now: number): Promise<ClusterLine> => {
+async function homeOf({ ledger, queues }: Store, count: Count | undefined): Promise<Home> {
+  const clusterLine = async (cluster: string, counted: ClusterCount, now: number): Promise<ClusterLine> => {
     const fields = await ledger.clusterFields(cluster);
-    const counted = count.clusters.get(cluster)!;
     const orphans = fields["orphans"] === undefined ? undefined : Number(fields["orphans"]);
     return { ...clusterRowOf(cluster, fields, counted.backlog, now), count: counted, held: heldIn(fields), orphans };
   };
   const [now, { complete }] = await Promise.all([ledger.now(), ledger.mark()]);
-  const [clusters, lines] = await Promise.all([Promise.all([...count.clusters.keys()].map((cluster) => clusterLine(cluster, now))), queueLines(queues)]);
+  const [clusters, lines] = await Promise.all([
+    Promise.all([...(count?.clusters ?? [])].map(([cluster, counted]) => clusterLine(cluster, counted, now))),
+    queueLines(queues),
+  ]);
   return { now, count, imported: complete, clusters, queues: lines };
 }
 

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { pause } from "../shared/kube/watch.ts";
 import type { Config } from "../shared/run/config.ts";
-import { openHttp, problem } from "../shared/run/http.ts";
+import { openHttp, problem, single } from "../shared/run/http.ts";
 import type { Log } from "../shared/run/log.ts";
 import type { CREDENTIAL_RESULTS, Metrics } from "../shared/run/metrics.ts";
 import type { Subject } from "../shared/subject.ts";
@@ -13,7 +13,7 @@ import { bearerFits, isOneOf } from "./authenticate.ts";
 import { readBody } from "./body.ts";
 import type { Credential, CredentialParts, Refusal } from "./credential.ts";
 import { credentialFor } from "./credential.ts";
-import { forwardedFrom, single } from "./forward-auth.ts";
+import { forwardedFrom } from "./forward-auth.ts";
 import { WAIT_REFUSAL, holdSeconds } from "./patience.ts";
 import type { RevocationStreams } from "./revocation-streams.ts";
 

@@ -1,13 +1,11 @@
 // Forward authentication: a proxy's question about a request of a person, read from its headers. Who may ask and what is answered is credentials.ts's.
 import type { IncomingMessage } from "node:http";
 import type { Subject } from "../shared/subject.ts";
+import { single, utf8 } from "../shared/run/http.ts";
 import { ClusterId, ID_LENGTH_MAX } from "../shared/subject.ts";
 
 type Headers = IncomingMessage["headersDistinct"];
 export type Forwarded = Subject | { readonly status: 400 | 401; readonly detail: string };
-
-/** The one value of a header; undefined where there is none, or more than one. */
-export const single = (headers: Headers, name: string): string | undefined => (headers[name]?.length === 1 ? headers[name][0] : undefined);
 
 /**
  * The person from the header that a setting names, the cluster from X-Understudy-Cluster, or else from the path in X-Forwarded-Uri:
@@ -33,13 +31,4 @@ function clusterIn(uri: string): string | undefined {
   const path = uri.split(/[?#]/, 1)[0]!;
   if (/\/\/|\\|(^|\/)(\.|%2e){1,2}(\/|$)|%2f|%5c/i.test(path)) return undefined;
   return /^(?:\/k8s)?(?:\/clusters)?\/([^/]+)/.exec(path)?.[1];
-}
-
-/** Node reads header values as latin1. */
-function utf8(latin1: string): string | undefined {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(latin1, "latin1"));
-  } catch {
-    return undefined;
-  }
 }

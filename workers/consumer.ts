@@ -33,6 +33,8 @@ const RETRY_MS = 5_000;
 /** A subject whose cluster has no fence is looked at again after this. */
 const UNFENCED_MS = 30_000;
 const AWAY_MS_MAX = 8_000;
+/** Jobs of a paused cluster come back after so long, give or take half, so that a backlog is in nobody's way; whoever resumes it wakes them at once. */
+const PAUSED_MS = 30_000;
 
 /** What every job of a process shares. */
 export interface Workbench extends Settings {
@@ -105,6 +107,7 @@ async function work(job: Job, token: string, cancelled: AbortSignal, queue: Queu
   }
   const run = newRun(subject, client, cancelled);
   try {
+    await assertNotPaused(subject.cluster, bench);
     return count(await bench.gateOf(subject.cluster).pass(queue, () => attempt(run, job, bench)));
   } catch (error) {
     const end = await afterError(error, run, job, token, bench);
@@ -114,6 +117,12 @@ async function work(job: Job, token: string, cancelled: AbortSignal, queue: Queu
   } finally {
     await tell(run, parsed.data.cause, bench);
   }
+}
+
+/** A person's word goes before everything. A run that has begun ends. @throws WaitError */
+async function assertNotPaused(cluster: string, { ledger }: Workbench): Promise<void> {
+  const paused = await ledger.pausedAt(cluster);
+  if (paused) throw new WaitError(`cluster ${cluster} is paused by ${paused.by}`, PAUSED_MS * (0.5 + Math.random()));
 }
 
 /** For auditors, and for whoever asks later. Whatever becomes of the run: what it gave and took is so. */

@@ -4,6 +4,7 @@ import type { Redis } from "ioredis";
 import { QUEUES } from "../shared/jobs.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
 import { pause, settledWithin } from "../shared/kube/watch.ts";
+import { wakeUnsettled } from "../shared/ledger/ask.ts";
 import { CLUSTER_MISSING } from "../shared/ledger/status.ts";
 import type { Config } from "../shared/run/config.ts";
 import type { Log } from "../shared/run/log.ts";
@@ -122,7 +123,7 @@ function followClusters({ clusters, stopping, background }: Service, bench: Work
     onAppeared(client) {
       log.clusterAppeared({ cluster: client.cluster });
       watch(client);
-      inTurn(client.cluster, () => wakeUnsettled(client.cluster, bench));
+      inTurn(client.cluster, () => wakeUnsettled(ledger, client.cluster));
     },
     onChanged(client) {
       log.clusterChanged({ cluster: client.cluster });
@@ -135,12 +136,6 @@ function followClusters({ clusters, stopping, background }: Service, bench: Work
     },
     onProblem: (file, problem) => log.clusterProblem({ file, problem }),
   });
-}
-
-/** Jobs of a cluster that this process did not know were completed without work. */
-async function wakeUnsettled(cluster: string, { ledger }: Workbench): Promise<void> {
-  for await (const { subject, record } of ledger.subjects(cluster))
-    if (record.obs < record.gen || record.reason === CLUSTER_MISSING) await ledger.wake(subject, "sweep", "binding");
 }
 
 /** What failed with the old credentials may be in a long backoff, which a bare wake-up would leave as it is. */

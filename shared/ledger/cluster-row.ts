@@ -24,9 +24,23 @@ export function clusterRowOf(cluster: string, fields: Readonly<Record<string, st
     });
   const worst = gates.find(({ gate }) => gate === "closed") ?? gates.find(({ gate }) => gate === "half-open") ?? { gate: "open" as const, reason: "" };
   const held = Number(fields["heldImport"] ?? 0) + Number(fields["heldResync"] ?? 0);
-  const reason = [worst.reason, held > 0 ? `${held} removals are held back; where they are right: understudy cleanup --allow ${cluster}` : ""]
+  const paused = pausedFrom(fields[PAUSED]);
+  const word = paused ? `paused by ${paused.by} since ${new Date(paused.since).toISOString()}` : "";
+  const reason = [word, worst.reason, held > 0 ? `${held} removals are held back; where they are right: understudy cleanup --allow ${cluster}` : ""]
     .filter((part) => part !== "")
     .join("; ");
   const lastResync = fields["lastResync"] ? new Date(Number(fields["lastResync"])).toISOString() : null;
   return { cluster, ...worst, reason, backlog, orphans: Number(fields["orphans"] ?? 0), held, lastResync };
+}
+
+/** A person's word that workers leave the cluster alone; `since` (ms). */
+export interface Paused {
+  readonly by: string;
+  readonly since: number;
+}
+/** The field of a cluster's notes that holds it: `<since> <by>`. */
+export const PAUSED = "paused";
+export function pausedFrom(text: string | null | undefined): Paused | undefined {
+  const [, since, by] = /^(\d+) (.*)$/s.exec(text ?? "") ?? [];
+  return since === undefined ? undefined : { since: Number(since), by: by! };
 }

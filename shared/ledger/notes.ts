@@ -1,5 +1,8 @@
 // What Redis remembers beside the subjects: webhook ids, facts about a cluster, removals that a person allowed, and whose turn its resync is. Single commands; nothing here decides.
+import { randomBytes } from "node:crypto";
 import type { Redis } from "ioredis";
+import type { Paused } from "./cluster-row.ts";
+import { PAUSED, pausedFrom } from "./cluster-row.ts";
 
 /** How long a webhook id is remembered (ms): twice the five minutes in which its signature counts. */
 const REPLAY_MS = 600_000;
@@ -55,6 +58,24 @@ export class Notes {
   async endAllowed(by: "import" | "resync", clusters: Iterable<string>): Promise<void> {
     for (const cluster of clusters) await this.redis.hdel(this.key("allowed", by), cluster);
   }
+  /** Workers leave a paused cluster alone until it is resumed; who paused it first has paused it. Whether that is so by this call. */
+  async pauseCluster(cluster: string, { by, since }: Paused): Promise<boolean> {
+    return (await this.redis.hsetnx(this.key("cluster", cluster), PAUSED, `${since} ${by}`)) === 1;
+  }
+  async resumeCluster(cluster: string): Promise<boolean> {
+    return (await this.redis.hdel(this.key("cluster", cluster), PAUSED)) === 1;
+  }
+  async pausedAt(cluster: string): Promise<Paused | undefined> {
+    return pausedFrom(await this.redis.hget(this.key("cluster", cluster), PAUSED));
+  }
+
+  /** What the dashboards' forms are signed with: random, and one for all processes, which may stand behind one address. */
+  async formsKey(): Promise<string> {
+    const key = this.key("dashboard", "forms");
+    await this.redis.set(key, randomBytes(32).toString("base64url"), "NX");
+    return (await this.redis.get(key)) ?? this.formsKey();
+  }
+
   /** Whether this process may resync the cluster now: one at a time, for `ttlMs` at most. */
   async claimResync(cluster: string, me: string, ttlMs: number): Promise<boolean> {
     return (await this.redis.set(this.key("resync", cluster), me, "PX", ttlMs, "NX")) === "OK";

@@ -2,8 +2,9 @@
 import { z } from "zod";
 import type { Profile } from "../decide/rules.ts";
 import { DEFAULT_DENY_PREFIXES } from "../subject.ts";
+import { conflictsIn } from "./setting-conflicts.ts";
 import type { Listen } from "./setting-values.ts";
-import { UNITS, duration, headerName, list, listOf, listen, listenOrOff, nearestTo, percent, secrets, users, whole } from "./setting-values.ts";
+import { UNITS, duration, headerName, list, listen, listenOrOff, nearestTo, percent, secrets, users, whole } from "./setting-values.ts";
 
 /** What a kubeconfig may use besides data. */
 const ALLOWANCES = ["exec", "authProvider", "files", "insecure", "proxy", "http"] as const;
@@ -27,6 +28,10 @@ export interface Config {
   readonly tokenMode: "secret" | "request";
   readonly dashboardListen: Listen;
   readonly dashboardUsers: ReadonlyMap<string, string>;
+  /** In lower case; undefined: no auth proxy stands before the dashboard. */
+  readonly dashboardTrustedHeader: string | undefined;
+  /** Who may write, by name; `*` is everybody who may look. Empty: nobody. */
+  readonly dashboardWrite: readonly string[];
   readonly opsListen: Listen;
   readonly profile: Profile;
   readonly facts: "newest" | "userattribute";
@@ -100,6 +105,15 @@ export const SETTINGS = {
   },
   UNDERSTUDY_DASHBOARD_LISTEN: { schema: z.string().transform(listen), fallback: "127.0.0.1:8401", about: "address of the dashboard" },
   UNDERSTUDY_DASHBOARD_USERS: { schema: users, fallback: "", about: "`name:password` pairs; needed unless the dashboard listens on loopback" },
+  UNDERSTUDY_DASHBOARD_TRUSTED_HEADER: {
+    schema: z.string().transform(headerName).optional(),
+    about: "instead of users: header in which an auth proxy names the person; nobody but that proxy may reach the dashboard then",
+  },
+  UNDERSTUDY_DASHBOARD_WRITE: {
+    schema: list,
+    fallback: "",
+    about: "names that may reconcile, retry and pause there, a comma list, or `*` for everybody who may look; without it the dashboard is read-only",
+  },
   UNDERSTUDY_OPS_LISTEN: { schema: z.string().transform(listen), fallback: "127.0.0.1:8402", about: "address of `/livez`, `/readyz` and `/metrics`" },
   UNDERSTUDY_PROFILE: {
     schema: z.enum(["strict", "rancher"]),
@@ -175,7 +189,7 @@ export function configFrom(environment: Readonly<Record<string, string | undefin
     const value = environment[name] || setting.fallback;
     if (value !== undefined) given[name] = value;
   }
-  problems.push(...managementProblems(given), ...credentialsProblems(given));
+  problems.push(...conflictsIn(given, (name) => SETTINGS[name].schema.safeParse(given[name]).data));
   const shape = Object.fromEntries(NAMES.map((name) => [name, SETTINGS[name].schema])) as Shape;
   const parsed = z.object(shape).safeParse(given);
   if (!parsed.success) problems.push(...parsed.error.issues.map((issue) => `${String(issue.path[0])}: ${issue.message}`));
@@ -199,6 +213,8 @@ function configOf(s: z.output<z.ZodObject<Shape>>): Config {
     tokenMode: s.UNDERSTUDY_TOKEN_MODE,
     dashboardListen: s.UNDERSTUDY_DASHBOARD_LISTEN,
     dashboardUsers: s.UNDERSTUDY_DASHBOARD_USERS,
+    dashboardTrustedHeader: s.UNDERSTUDY_DASHBOARD_TRUSTED_HEADER,
+    dashboardWrite: s.UNDERSTUDY_DASHBOARD_WRITE,
     opsListen: s.UNDERSTUDY_OPS_LISTEN,
     profile: s.UNDERSTUDY_PROFILE,
     facts: s.UNDERSTUDY_FACTS,
@@ -216,27 +232,6 @@ function configOf(s: z.output<z.ZodObject<Shape>>): Config {
     concurrency: s.UNDERSTUDY_CONCURRENCY,
     logLevel: s.LOG_LEVEL,
   };
-}
-
-/** What is on the management cluster needs its kubeconfig. One line for each wrong setting: a namespace that is refused anyway needs nothing. */
-function managementProblems(given: Readonly<Record<string, string>>): string[] {
-  if (given["UNDERSTUDY_MANAGEMENT_KUBECONFIG"] !== undefined) return [];
-  const namespace = SETTINGS.UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE.schema.safeParse(given["UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE"]).data;
-  return [
-    ...(given["UNDERSTUDY_SOURCE"] === "rancher" ? ["UNDERSTUDY_SOURCE: rancher needs UNDERSTUDY_MANAGEMENT_KUBECONFIG"] : []),
-    ...(namespace === undefined ? [] : ["UNDERSTUDY_CLUSTER_SECRETS_NAMESPACE: it needs UNDERSTUDY_MANAGEMENT_KUBECONFIG, whatever the source"]),
-  ];
-}
-
-/** What the credentials listener gives away makes its caller a person, so it has a secret, and one of its own. */
-function credentialsProblems(given: Readonly<Record<string, string>>): string[] {
-  const own = listOf(given["UNDERSTUDY_CREDENTIALS_SECRETS"] ?? "");
-  const hooks = listOf(given["UNDERSTUDY_HOOK_SECRETS"] ?? "");
-  const listens = SETTINGS.UNDERSTUDY_CREDENTIALS_LISTEN.schema.safeParse(given["UNDERSTUDY_CREDENTIALS_LISTEN"]).data !== undefined;
-  if (listens && own.length === 0) return ["UNDERSTUDY_CREDENTIALS_SECRETS: UNDERSTUDY_CREDENTIALS_LISTEN needs one: openssl rand -base64 32"];
-  return own.some((secret) => hooks.includes(secret))
-    ? ["UNDERSTUDY_CREDENTIALS_SECRETS: one of them is in UNDERSTUDY_HOOK_SECRETS too; whoever reports logins must not get tokens: openssl rand -base64 32"]
-    : [];
 }
 
 /** A misspelt setting would be a silent default. */

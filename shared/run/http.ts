@@ -1,4 +1,5 @@
 // Fastify with our limits, problem+json errors (RFC 9457), and the operators' listener with /livez, /readyz and /metrics.
+import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import type { FastifyError, FastifyInstance, FastifyReply } from "fastify";
 import fastify from "fastify";
@@ -82,3 +83,16 @@ export function openOps(log: Log, metrics: Metrics, ready: () => Promise<string 
 }
 
 export const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.");
+
+/** The one value of a header; undefined where there is none, or more than one. */
+export const single = (headers: IncomingMessage["headersDistinct"], name: string): string | undefined =>
+  headers[name]?.length === 1 ? headers[name][0] : undefined;
+
+/** Node reads header values as latin1. */
+export function utf8(latin1: string): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.from(latin1, "latin1"));
+  } catch {
+    return undefined;
+  }
+}

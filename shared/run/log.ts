@@ -83,12 +83,15 @@ const TEXTS = {
   requestFailed: ["error", "request failed"],
 } as const satisfies Record<string, readonly ["debug" | "info" | "warn" | "error", string]>;
 
-/** What an auditor reads: who may act as whom since when, and why. Written whatever the level, but for `silent`, by a logger of its own name. */
+/** What an auditor reads: who may act as whom since when, and why, and what people did on the dashboard. Written whatever the level, but for `silent`, by a logger of its own name. */
 const AUDIT = {
   accessGranted: "access granted",
   accessChanged: "access changed",
   accessRevoked: "access revoked",
   credentialGiven: "credential given",
+  lookAsked: "look asked for",
+  clusterPaused: "cluster paused",
+  clusterResumed: "cluster resumed",
 } as const;
 const AUDIT_NAME = "understudy.audit";
 

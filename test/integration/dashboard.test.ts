@@ -3,19 +3,14 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { after, test } from "node:test";
-import { request } from "undici";
-import { configFrom } from "../../shared/run/config.ts";
-import { openLog } from "../../shared/run/log.ts";
 import type { Store } from "../../shared/run/redis.ts";
 import { openStore } from "../../shared/run/redis.ts";
-import { startDashboard } from "../../workers/dashboard/server.ts";
+import { PASSWORD, USERS, ask, basic, dashboardOn } from "../support/dashboard.ts";
 import { toldGrant } from "../support/ledger.ts";
 import type { TestRedis } from "../support/redis.ts";
 import { startRedis } from "../support/redis.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
-const PASSWORD = "pass:word-of-olga";
-const USERS = `olga:${PASSWORD},piet:password-of-piet`;
 const lines: string[] = [];
 const cleanup = new AsyncDisposableStack();
 after(() => cleanup.disposeAsync());
@@ -23,25 +18,17 @@ const redis = cleanup.adopt(await startRedis(), (server) => server.stop());
 const store = cleanup.use(await openStore(redis.url, "understudy", 5_000, () => undefined));
 for (const user of ["u-alice", "u-bob", "u-<script>"])
   await store.ledger.submit({ cluster: "c-amber", user }, { grants: [toldGrant("1")] }, "binding", "binding");
-const open = cleanup.use(await dashboardOn(redis));
-const closed = cleanup.use(await dashboardOn(redis, { UNDERSTUDY_DASHBOARD_USERS: USERS }));
+const open = cleanup.use(await startOn(redis));
+const closed = cleanup.use(await startOn(redis, { UNDERSTUDY_DASHBOARD_USERS: USERS }));
 
-function dashboardOn({ url }: TestRedis, settings: Readonly<Record<string, string>> = {}) {
-  const read = configFrom({ UNDERSTUDY_REDIS_URL: url, UNDERSTUDY_DASHBOARD_LISTEN: "127.0.0.1:0", ...settings });
-  assert.ok("config" in read);
-  return startDashboard(read.config, openLog("debug", {}, { write: (line) => void lines.push(line) }), "1.2.3");
+interface Job {
+  readonly name: string;
+  readonly data: unknown;
+  readonly externalUrl: unknown;
 }
-
-interface Answer {
-  readonly status: number;
-  readonly headers: Record<string, string | string[] | undefined>;
-  readonly text: string;
+function startOn(server: TestRedis, settings: Readonly<Record<string, string>> = {}) {
+  return dashboardOn(server, settings, lines);
 }
-async function ask(url: string, method = "GET", headers: Readonly<Record<string, string>> = {}, body?: string): Promise<Answer> {
-  const response = await request(url, { method: method as "GET", headers, ...(body === undefined ? {} : { body }) });
-  return { status: response.statusCode, headers: response.headers, text: await response.body.text() };
-}
-const basic = (name: string, password: string) => ({ authorization: `Basic ${Buffer.from(`${name}:${password}`).toString("base64")}` });
 const jobCounts = async ({ queues }: Store) =>
   Promise.all(Object.values(queues).map(async (queue) => ({ counts: await queue.getJobCounts(), paused: await queue.isPaused() })));
 
@@ -53,6 +40,7 @@ test("the page and all that it loads is served, under a policy that lets it run 
   assert.match(page.text, /<title>Understudy<\/title>/);
   const policy = String(page.headers["content-security-policy"]);
   assert.match(policy, /default-src 'none'.*script-src 'self';.*connect-src 'self'.*frame-ancestors 'none'/);
+  assert.match(policy, /form-action 'self'/);
   // Over plain http a browser would ask for https, where nobody listens.
   assert.doesNotMatch(policy, /upgrade-insecure-requests|https?:/);
   for (const [tag] of page.text.matchAll(/<script[^>]*>/g))
@@ -62,17 +50,34 @@ test("the page and all that it loads is served, under a policy that lets it run 
   for (const asset of assets) assert.equal((await ask(new URL(asset, `${open.url}/queues/`).href)).status, 200, asset);
 });
 
-test("each job is shown under its subject, in its own queue", async () => {
+test("what it answers is kept by nobody, told to nobody, and taken for what it says it is", async () => {
+  for (const path of ["/", "/queues", "/queues/api/queues", "/readyz", "/nowhere"]) {
+    const { headers } = await ask(open.url + path);
+    const strict = ["cache-control", "x-content-type-options", "x-frame-options", "referrer-policy"].map((name) => headers[name]);
+    // With no-referrer a browser would not say where a form was sent from.
+    assert.deepEqual(strict, ["no-store", "nosniff", "DENY", "same-origin"], path);
+  }
+});
+
+test("each job is shown under its subject, in its own queue, with a cause to read and the way to its subject's page", async () => {
   const { status, text } = await ask(`${open.url}/queues/api/queues?activeQueue=binding&status=waiting&page=1&jobsPerPage=10`);
   assert.equal(status, 200);
   const { queues } = JSON.parse(text) as {
-    queues: { name: string; readOnlyMode: boolean; allowRetries: boolean; counts: { waiting: number }; jobs: { name: string }[] }[];
+    queues: { name: string; readOnlyMode: boolean; allowRetries: boolean; counts: { waiting: number }; jobs: Job[] }[];
   };
   assert.deepEqual(
     queues.map(({ name, readOnlyMode, allowRetries }) => [name, readOnlyMode, allowRetries]),
     ["binding", "login", "deletion"].map((name) => [name, true, false]),
   );
-  assert.deepEqual(queues[0]!.jobs.map(({ name }) => name).toSorted(), ["c-amber/u-<script>", "c-amber/u-alice", "c-amber/u-bob"]);
+  const jobs = queues[0]!.jobs.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  assert.deepEqual(
+    jobs.map(({ name, data, externalUrl }) => ({ name, data, externalUrl })),
+    ["u-<script>", "u-alice", "u-bob"].map((user) => ({
+      name: `c-amber/${user}`,
+      data: { v: 1, cluster: "c-amber", user, cause: "binding" },
+      externalUrl: { href: `/subject?cluster=c-amber&user=${encodeURIComponent(user)}`, displayText: "its person's page" },
+    })),
+  );
 });
 
 test("every write is refused before bull-board hears of it, and changes nothing", async () => {
@@ -169,20 +174,20 @@ test("without users it refuses to listen where others could reach it, and with u
   for (const listen of ["0.0.0.0:0", "[::]:0", "understudy.example:0"]) {
     await assert.rejects(
       async () => {
-        await using _ = await dashboardOn(redis, { UNDERSTUDY_DASHBOARD_LISTEN: listen });
+        await using _ = await startOn(redis, { UNDERSTUDY_DASHBOARD_LISTEN: listen });
       },
       /UNDERSTUDY_DASHBOARD_USERS/,
       listen,
     );
   }
-  await using anywhere = await dashboardOn(redis, { UNDERSTUDY_DASHBOARD_LISTEN: "0.0.0.0:0", UNDERSTUDY_DASHBOARD_USERS: USERS });
+  await using anywhere = await startOn(redis, { UNDERSTUDY_DASHBOARD_LISTEN: "0.0.0.0:0", UNDERSTUDY_DASHBOARD_USERS: USERS });
   assert.equal((await ask(`http://127.0.0.1:${new URL(anywhere.url).port}/queues`)).status, 401);
 });
 
 test("/readyz says why not until the import stands, and when Redis has gone; then no page tells the error's text", async () => {
   const own = await startRedis();
   await using _ = { [Symbol.asyncDispose]: () => own.stop() };
-  await using dashboard = await dashboardOn(own);
+  await using dashboard = await startOn(own);
   const ready = async () => {
     const { status, text } = await ask(`${dashboard.url}/readyz`);
     return [status, text.trim()];
@@ -201,7 +206,7 @@ test("/readyz says why not until the import stands, and when Redis has gone; the
 });
 
 test("it stops at once, although a browser holds a connection on which it has asked nothing", async () => {
-  const dashboard = await dashboardOn(redis);
+  const dashboard = await startOn(redis);
   const socket = connect(Number(new URL(dashboard.url).port), "127.0.0.1");
   await once(socket, "connect");
   assert.equal((await ask(`${dashboard.url}/queues`)).status, 200);

@@ -1,10 +1,11 @@
 // Every subject's row and what they sum up to: states and backlog of each cluster, reasons with their numbers, how long ready took. Pure.
+import { sharedReason } from "../../shared/ledger/ask.ts";
 import type { Glance } from "../../shared/ledger/glance.ts";
 import type { SubjectRecord } from "../../shared/ledger/record.ts";
 import type { State, StatusRow } from "../../shared/ledger/status.ts";
 import { statusOf } from "../../shared/ledger/status.ts";
 import type { Subject } from "../../shared/subject.ts";
-import { shown, subjectKey } from "../../shared/subject.ts";
+import { subjectKey } from "../../shared/subject.ts";
 
 export const STATES = ["failed", "pending", "waiting", "ready", "removed"] as const satisfies readonly State[];
 export type States = Readonly<Record<State, number>>;
@@ -53,14 +54,6 @@ const none = (): Changing<States> => ({ failed: 0, pending: 0, waiting: 0, ready
 export function sinceOf({ result, since, settledAt, changedAt }: SubjectRecord, { state }: { readonly state: StatusRow["state"] | "unknown" }): number {
   if (state === "pending" && result !== "retrying") return changedAt;
   return since > 0 ? since : Math.max(settledAt, changedAt);
-}
-
-/** A reason without what is one subject's own, so that many can share it. */
-function sharedReason(reason: string, { cluster, user }: Subject): string {
-  return reason
-    .replaceAll(`cluster ${cluster}`, "cluster …")
-    .replaceAll(shown(user), "…")
-    .replaceAll(/(cattle-impersonation-)(?!system\b)[^\s/"]+/g, "$1…");
 }
 
 /** One count, told one subject after the other. `run`: run_id of the Redis that answers. */

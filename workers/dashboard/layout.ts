@@ -11,11 +11,13 @@ export interface Page {
   /** The address of the style sheet. */
   readonly styles: string;
   readonly main: Html;
+  /** What was done by the form that led here. */
+  readonly notice: string | undefined;
   /** The page is one to search from: the cursor stands in the field. */
   readonly searchFirst?: boolean;
 }
 
-export const layout = ({ title, q = "", styles, main, searchFirst = false }: Page): Html => html`<!doctype html>
+export const layout = ({ title, q = "", styles, main, notice, searchFirst = false }: Page): Html => html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -38,7 +40,7 @@ export const layout = ({ title, q = "", styles, main, searchFirst = false }: Pag
 <nav aria-label="Pages"><a href="/queues" accesskey="j">Queues</a></nav>
 </header>
 <main id="main">
-${main}
+${notice === undefined ? "" : html`<p class="notice done" role="status">${notice}</p>\n`}${main}
 </main>
 </body>
 </html>

@@ -1,7 +1,7 @@
 // The page `/`: how everything stands, a search, and one subject. Reads the ledger and the queues; changes nothing.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import type { FastifyInstance, FastifyPluginAsync, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { clusterRowOf } from "../../shared/ledger/cluster-row.ts";
 import { explanationOf } from "../../shared/ledger/explanation.ts";
@@ -13,7 +13,10 @@ import type { Log } from "../../shared/run/log.ts";
 import type { Store } from "../../shared/run/redis.ts";
 import type { Subject } from "../../shared/subject.ts";
 import { ClusterId, subjectKey } from "../../shared/subject.ts";
+import type { Person } from "./access.ts";
+import type { Reader } from "./buttons.ts";
 import type { ClusterCount, Count } from "./count.ts";
+import { formsFor, noticeOf } from "./forms.ts";
 import type { ClusterLine, Home } from "./home-page.ts";
 import { homePage } from "./home-page.ts";
 import type { Page } from "./layout.ts";
@@ -35,10 +38,17 @@ const SubjectAsked = z.object({ cluster: ClusterId, user: z.string().min(1).max(
 
 /** A plugin: counts the ledger from when it is registered until the server closes. */
 export const pages =
-  (store: Store, config: Config, log: Log): FastifyPluginAsync =>
+  (store: Store, config: Config, log: Log, personOf: (request: FastifyRequest) => Person): FastifyPluginAsync =>
   async (app: FastifyInstance): Promise<void> => {
     const { ledger } = store;
     const overview = new Overview(ledger, log);
+    const readerOf = async (request: FastifyRequest): Promise<Reader> => ({ ...(await formsFor(personOf(request), ledger)), back: request.url });
+    const send = (request: FastifyRequest, reply: FastifyReply, page: Omit<Page, "styles" | "notice">): FastifyReply =>
+      reply
+        .header("content-security-policy", POLICY)
+        .header("cache-control", "no-store")
+        .type("text/html; charset=utf-8")
+        .send(layout({ ...page, styles: STYLES, notice: noticeOf(request.query as Record<string, unknown>) }).toString());
     app.addHook("onClose", () => overview[Symbol.asyncDispose]());
     app.get("/assets/page.css", async (_request, reply) =>
       reply.type("text/css; charset=utf-8").header("cache-control", "max-age=31536000, immutable").send(CSS),
@@ -46,24 +56,20 @@ export const pages =
     app.get("/", async (request, reply) => {
       const asked = askedFrom(request.query);
       const count = await overview.latest();
-      if (asksNothing(asked)) return send(reply, { title: "Understudy", searchFirst: true, main: homePage(await homeOf(store, count)) });
+      if (asksNothing(asked)) return send(request, reply, { title: "Understudy", searchFirst: true, main: homePage(await homeOf(store, count)) });
       const found = count ? search(count, overview.people, asked) : { rows: [], as: "" };
-      const list = await listOf(ledger, asked, found, count?.asOf ?? 0);
-      return send(reply, { title: `${titleOf(asked)} · Understudy`, q: asked.q, searchFirst: true, main: listPage(list) });
+      const list = await listOf(ledger, asked, found, { asOf: count?.asOf ?? 0, reader: await readerOf(request) });
+      return send(request, reply, { title: `${titleOf(asked)} · Understudy`, q: asked.q, searchFirst: true, main: listPage(list) });
     });
     app.get("/subject", async (request, reply) => {
       const subject = SubjectAsked.safeParse(request.query);
       if (!subject.success) return problem(reply, 404, "no such subject: /subject?cluster=c-amber&user=u-ada");
-      return send(reply, { title: `${subjectKey(subject.data)} · Understudy`, main: await subjectMain(ledger, subject.data, config) });
+      return send(request, reply, {
+        title: `${subjectKey(subject.data)} · Understudy`,
+        main: await subjectMain(ledger, subject.data, config, await readerOf(request)),
+      });
     });
   };
-
-const send = (reply: FastifyReply, page: Omit<Page, "styles">): FastifyReply =>
-  reply
-    .header("content-security-policy", POLICY)
-    .header("cache-control", "no-store")
-    .type("text/html; charset=utf-8")
-    .send(layout({ ...page, styles: STYLES }).toString());
 
 async function homeOf({ ledger, queues }: Store, count: Count | undefined): Promise<Home> {
   const clusterLine = async (cluster: string, counted: ClusterCount, now: number): Promise<ClusterLine> => {
@@ -78,27 +84,28 @@ async function homeOf({ ledger, queues }: Store, count: Count | undefined): Prom
 }
 
 /** The rows of one page as they are now, whatever the count said of them. */
-async function listOf(ledger: Ledger, asked: Asked, { rows, as }: Found, asOf: number): Promise<List> {
-  const [now, { run }] = await Promise.all([ledger.now(), ledger.mark()]);
+async function listOf(ledger: Ledger, asked: Asked, { rows, as }: Found, page: Pick<List, "asOf" | "reader">): Promise<List> {
+  const [now, { run }, paused] = await Promise.all([ledger.now(), ledger.mark(), asked.cluster === "" ? undefined : ledger.pausedAt(asked.cluster)]);
   const from = (asked.page - 1) * PAGE_ROWS;
   // Somebody who is newer than the count is found by the whole id.
   const fresh = rows.length === 0 && asked.q !== "" ? await subjectsOf(ledger, asked.q) : [];
   const subjects = [...rows.slice(from, from + PAGE_ROWS), ...fresh];
   const records = await Promise.all(subjects.map((subject) => ledger.record(subject)));
   const shown = subjects.flatMap((subject, i) => (records[i] && records[i].gen > 0 ? [{ subject, record: records[i] }] : []));
-  return { asked, as, all: Math.max(rows.length, shown.length), shown, run, now, asOf };
+  return { asked, as, all: Math.max(rows.length, shown.length), shown, run, now, ...page, paused };
 }
 async function subjectsOf(ledger: Ledger, user: string): Promise<Subject[]> {
   return (await ledger.clusters()).map((cluster) => ({ cluster, user }));
 }
 
-async function subjectMain(ledger: Ledger, subject: Subject, settings: Config) {
-  const [record, person, { run }, history, now] = await Promise.all([
+async function subjectMain(ledger: Ledger, subject: Subject, settings: Config, reader: Reader) {
+  const [record, person, { run }, history, now, paused] = await Promise.all([
     ledger.record(subject),
     ledger.userRecord(subject.user),
     ledger.mark(),
     historyOf(ledger, subject),
     ledger.now(),
+    ledger.pausedAt(subject.cluster),
   ]);
-  return subjectPage({ explanation: explanationOf(subject, record, { person, run, now, settings }), record, history, now });
+  return subjectPage({ explanation: explanationOf(subject, record, { person, run, now, settings }), record, history, now, reader, paused });
 }

@@ -25,6 +25,8 @@ test("without any setting the defaults are safe: loopback, strict, no secret, no
       tokenMode: "secret",
       dashboardListen: { host: "127.0.0.1", port: 8401 },
       dashboardUsers: [],
+      dashboardTrustedHeader: undefined,
+      dashboardWrite: [],
       opsListen: { host: "127.0.0.1", port: 8402 },
       profile: "strict",
       facts: "newest",
@@ -59,6 +61,8 @@ const wrong: Environment = {
   UNDERSTUDY_HOOK_SECRETS: "short",
   UNDERSTUDY_DASHBOARD_LISTEN: "localhost:99999",
   UNDERSTUDY_DASHBOARD_USERS: "admin",
+  UNDERSTUDY_DASHBOARD_TRUSTED_HEADER: "X User",
+  UNDERSTUDY_DASHBOARD_WRITE: "olga",
   UNDERSTUDY_OPS_LISTEN: "::1:8402",
   UNDERSTUDY_PROFILE: "loose",
   UNDERSTUDY_FACTS: "oldest",
@@ -224,6 +228,17 @@ test("a dashboard's user has a name and a password that may have colons", () => 
   );
   for (const users of ["ann", ":12345678", "ann:1234567", "ann:", "ann:12345678,bob"])
     assert.match(problemsOf({ UNDERSTUDY_DASHBOARD_USERS: users }).join(), /^UNDERSTUDY_DASHBOARD_USERS: /, users);
+});
+
+test("who may write on the dashboard has to be somebody there, because a misspelt name would be noticed when it is needed", () => {
+  const users = { UNDERSTUDY_DASHBOARD_USERS: "olga:12345678,piet:12345678" };
+  const header = { UNDERSTUDY_DASHBOARD_TRUSTED_HEADER: "X-User" };
+  assert.deepEqual(configOf({ ...users, UNDERSTUDY_DASHBOARD_WRITE: "olga, piet" }).dashboardWrite, ["olga", "piet"]);
+  assert.deepEqual(configOf({ ...header, UNDERSTUDY_DASHBOARD_WRITE: "zoe" }).dashboardTrustedHeader, "x-user");
+  assert.deepEqual(configOf({ UNDERSTUDY_DASHBOARD_WRITE: "*" }).dashboardWrite, ["*"]);
+  assert.match(problemsOf({ ...users, UNDERSTUDY_DASHBOARD_WRITE: "olga,zoe" }).join(), /^UNDERSTUDY_DASHBOARD_WRITE: each name has to be one of/);
+  assert.match(problemsOf({ UNDERSTUDY_DASHBOARD_WRITE: "olga" }).join(), /^UNDERSTUDY_DASHBOARD_WRITE: names need/);
+  assert.match(problemsOf({ ...users, ...header }).join(), /^UNDERSTUDY_DASHBOARD_TRUSTED_HEADER: set it or UNDERSTUDY_DASHBOARD_USERS, not both$/);
 });
 
 test("the source is rancher where a management kubeconfig is given, and what is said where it is said", () => {

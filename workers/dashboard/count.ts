@@ -61,12 +61,15 @@ export class Counting {
   readonly users = new Set<string>();
   readonly #asOf: number;
   readonly #run: string;
-  readonly #rows = new Map<string, Row>();
+  /** Undefined: known from the count before, and not met yet. */
+  readonly #rows: Map<string, Row | undefined>;
   readonly #clusters = new Map<string, Changing<ClusterCount> & { states: Changing<States> }>();
   readonly #reasons = new Map<string, Changing<ReasonCount> & { clusters: Set<string> }>();
   readonly #readyMs: number[] = [];
 
-  constructor(asOf: number, run: string) {
+  /** `before`: the rows of the count before, in whose order these are: what is almost in order is sorted in a quarter of the time. */
+  constructor(asOf: number, run: string, before: readonly Row[] = []) {
+    this.#rows = new Map(before.map((row) => [subjectKey(row), undefined]));
     this.#asOf = asOf;
     this.#run = run;
   }
@@ -78,7 +81,7 @@ export class Counting {
 
   add({ subject, record }: Glance): void {
     const key = subjectKey(subject);
-    if (this.#rows.has(key)) return;
+    if (this.#rows.get(key)) return;
     const { state, reason } = statusOf(subject, record, this.#run);
     // While it is tried again the row's reason holds a time of its own.
     const shared = record.result === "retrying" && state === "pending" ? record.reason : reason;
@@ -116,7 +119,7 @@ export class Counting {
     const byWeight = (a: ReasonCount, b: ReasonCount): number => STATES.indexOf(a.state) - STATES.indexOf(b.state) || b.subjects - a.subjects;
     return {
       asOf: this.#asOf,
-      rows: [...this.#rows.values()].sort(byPlace),
+      rows: [...this.#rows.values()].filter((row) => row !== undefined).sort(byPlace),
       states,
       clusters: new Map([...this.#clusters].sort(([a], [b]) => (a < b ? -1 : 1))),
       reasons: [...this.#reasons.values()].sort(byWeight),

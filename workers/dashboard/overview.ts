@@ -55,7 +55,7 @@ export class Overview implements AsyncDisposable {
   async #countAll(): Promise<void> {
     const began = performance.now();
     const [{ run }, now, clusters] = await Promise.all([this.#ledger.mark(), this.#ledger.now(), this.#ledger.clusters()]);
-    const counting = new Counting(now, run);
+    const counting = new Counting(now, run, this.#count?.rows);
     for (const cluster of clusters) {
       counting.open(cluster);
       for await (const page of glances(this.#ledger, cluster)) {

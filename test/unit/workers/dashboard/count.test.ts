@@ -89,6 +89,17 @@ test("a subject that a scan tells twice counts once, because SSCAN may repeat", 
   assert.equal(counting.end().states.ready, 1);
 });
 
+test("who is gone since the count before is in no list, and who is new stands in its place", () => {
+  const before = counted({ "c-amber/u-1": ready(1, 2), "c-amber/u-3": ready(1, 2) }).rows;
+  const counting = new Counting(NOW, RUN, before);
+  counting.open("c-amber");
+  for (const user of ["u-3", "u-2"]) counting.add({ subject: { cluster: "c-amber", user }, record: record(ready(1, 2)), factsN: 1 });
+  assert.deepEqual(
+    counting.end().rows.map(({ user }) => user),
+    ["u-2", "u-3"],
+  );
+});
+
 test("a group is found by who is in it now, because people leave groups and go", () => {
   const people = new People();
   people.learn("u-1", 1, ["org://1"]);

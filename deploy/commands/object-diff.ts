@@ -4,6 +4,7 @@ import type { KubernetesObject, V1ObjectMeta } from "@kubernetes/client-node";
 import { FILE_HEADERS_ONLY, createTwoFilesPatch } from "diff";
 import { stringify } from "yaml";
 import type { ForeseenStep } from "../../shared/decide/foresight.ts";
+import { visible } from "./output.ts";
 import { RBAC } from "./rights.ts";
 
 /** What the server writes by itself, and every object has. */
@@ -26,7 +27,8 @@ function yamlOf(kind: ForeseenStep["kind"], object: KubernetesObject | undefined
   const metadata = Object.fromEntries(Object.entries(object.metadata ?? {}).filter(([key]) => !SERVERS.includes(key as keyof V1ObjectMeta)));
   // What comes from a list does not say what it is.
   const apiVersion = kind === "ClusterRole" || kind === "ClusterRoleBinding" ? `${RBAC}/v1` : "v1";
-  return stringify({ ...rest, apiVersion, kind, metadata }, { sortMapEntries: true, lineWidth: 0, aliasDuplicateObjects: false });
+  const text = stringify({ ...rest, apiVersion, kind, metadata }, { sortMapEntries: true, lineWidth: 0, aliasDuplicateObjects: false });
+  return visible(text);
 }
 
 const COLOURS = { "+": "green", "-": "red", "@": "cyan" } as const;

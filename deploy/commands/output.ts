@@ -13,8 +13,11 @@ export function print({ json, text }: Answer, format: "text" | "json"): void {
   process.stdout.write(format === "json" ? `${JSON.stringify(json, undefined, 2)}\n` : text === "" ? "" : `${text}\n`);
 }
 
-/** Quoted where it holds more than plain characters: an id may hold what moves a terminal's cursor. */
-export const plain = (text: string): string => (/^[\x20-\x7e]*$/.test(text) ? text : shown(text));
+/** Somebody else may have written it: what moves a cursor, or turns a line around, is shown and not sent. */
+export const visible = (text: string): string => text.replace(/[^\P{C}\n]/gu, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`);
+
+/** Quoted where it holds more than plain characters. */
+const plain = (text: string): string => (/^[\x20-\x7e]*$/.test(text) ? text : shown(text));
 
 /** Columns as wide as their widest cell. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

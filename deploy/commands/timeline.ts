@@ -1,7 +1,7 @@
 // A subject's history as people and programs read it: the fact, the run that it led to, what was written, and how it ended. Pure.
 import type { HistoryEntry } from "../../shared/ledger/history.ts";
 import { outcomeText } from "../../shared/ledger/history.ts";
-import { plain } from "./output.ts";
+import { visible } from "./output.ts";
 
 /** Times are RFC 3339; `fact` null where nobody wrote it down. */
 export type TimelineEntry = Omit<HistoryEntry, "fact" | "began" | "ended"> & { readonly fact: string | null; readonly began: string; readonly ended: string };
@@ -18,15 +18,15 @@ export function timelineText(entries: readonly HistoryEntry[]): string {
 }
 
 function entryText({ fact, began, ended, cause, because, steps, outcome, reason, added, removed }: HistoryEntry): string {
-  const run = `run by ${cause}${because.length > 0 ? `, because of ${because.map(plain).join(", ")}` : ""}`;
-  const changed = [...added.map((name) => `    gains ${plain(name)}`), ...removed.map((name) => `    loses ${plain(name)}`)];
+  const run = `run by ${cause}${because.length > 0 ? `, because of ${because.join(", ")}` : ""}`;
+  const changed = [...added.map((name) => `    gains ${name}`), ...removed.map((name) => `    loses ${name}`)];
   const lines = [
     ...(fact > 0 ? [`${time(fact)}  the newest fact came`, `  ${durationText(began - fact)} later: ${run}`] : [`${time(began)}  ${run}`]),
     ...(steps.length > 0 ? steps.map((step) => `    ${step}`) : ["    nothing to write"]),
     ...changed,
     `  ${durationText(ended - began)} later: ${outcomeText(outcome)}${reason === "" ? "" : `: ${reason}`}`,
   ];
-  return lines.join("\n");
+  return visible(lines.join("\n"));
 }
 
 const UNITS = [

@@ -121,6 +121,8 @@ const stale = (user: string, metadata: object) =>
     metadata: { name: `${nameOf(user)}-token-0123456789`, annotations: { "kubernetes.io/service-account.name": nameOf(user) }, ...metadata },
     type: "kubernetes.io/service-account-token",
   });
+/** Clears a screen, twice, and turns the rest of its line around. */
+const EVIL = "\u001b[2J\u009b2J\u202e";
 /** Another hand, while nobody repairs; a binding goes, and Rancher makes impersonators of its own. */
 async function damage(): Promise<void> {
   await Promise.all(house.processes.map((process) => process.stop()));
@@ -138,7 +140,11 @@ async function damage(): Promise<void> {
   await vandalOf("u-fay").remove("clusterrolebindings");
   const { name, labels, annotations, ownerReferences } = binding.metadata;
   const roleRef = { apiGroup: RBAC, kind: "ClusterRole", name: "view" };
-  await vandalOf("u-fay").create("clusterrolebindings", { metadata: { name, labels, annotations, ownerReferences }, subjects: binding.subjects, roleRef });
+  await vandalOf("u-fay").create("clusterrolebindings", {
+    metadata: { name, labels, annotations: { ...annotations, evil: EVIL }, ownerReferences },
+    subjects: binding.subjects,
+    roleRef,
+  });
   for (const user of ["u-rex", "u-sam"])
     await vandalOf(user).create("clusterroles", {
       metadata: { name: nameOf(user), labels: LABELS },
@@ -173,6 +179,7 @@ async function assertDiffs(without: Row): Promise<void> {
   const created = diffOf("u-ben", "ClusterRoleBinding").split("\n");
   assert.deepEqual([created[0], created.slice(3).every((line) => line.startsWith("+"))], ["--- /dev/null", true]);
   assert.match(diffOf("u-fay", "ClusterRoleBinding"), new RegExp(`-  name: view\n\\+  name: ${heads[1]}\n`));
+  assert.match(diffOf("u-fay", "ClusterRoleBinding"), /^-    evil: "\\e\[2J\\u\{9b\}2J\\u\{202e\}"$/m);
   const secret = diffOf("u-eve", "Secret");
   assert.match(secret, /\+\+\+ \/dev\/null\n[\s\S]*-type: kubernetes\.io\/service-account-token$/);
   for (const { diff } of row.steps) assert.ok(!/^.(data|stringData|  uid|  resourceVersion|  managedFields):/m.test(diff!), diff);

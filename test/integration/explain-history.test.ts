@@ -74,7 +74,7 @@ history, newest run first:
     create ClusterRole: it is missing
     create Secret: it is missing
     gains users u-alice
-    gains "groups gr\\u00fcn\\u001b[2J"
+    gains groups grün\\u{1b}[2J
   1.2 s later: ready
 `),
     stdout,

@@ -75,8 +75,8 @@ async function cleanAll(ids: readonly string[], clusters: Clusters, task: Omit<T
   let total = 0;
   const onFound = (count: number): void => {
     total += count;
-    if (total === count) bar.start(total, 0);
-    else bar.setTotal(total);
+    if (bar.isActive) bar.setTotal(total);
+    else if (total > 0) bar.start(total, 0);
   };
   const rows = await inTurns(ids, CLUSTERS_AT_ONCE, (id) =>
     cleanCluster({ ...task, onFound }, { client: clusters.get(id)!, pace: new Pace(rate, task.stop), left: [], deleted: 0, onDone: () => bar.increment() }),

@@ -21,6 +21,9 @@ before(async () => {
   for (const user of [...PEOPLE, "u-ada"]) await putCrtb(management, CLUSTER, user, { userName: user });
   await putAttribute(management, "u-member", { groups: { github: [TEAM] } });
   await putCrtb(management, CLUSTER, "team", { groupPrincipalName: TEAM });
+  for (const user of ["u-ada", ...PEOPLE]) await house.waitFor(CLUSTER, user, "ready", DEADLINE);
+  await loggedIn(house, "u-cleo", CLUSTER, { groups: [TEAM] });
+  await makeRanchers(house.cluster(CLUSTER), "u-member");
 });
 after(() => house?.[Symbol.asyncDispose]());
 
@@ -66,9 +69,6 @@ const assertKept = async () => {
 };
 
 test("beside a running producer and worker only those of Rancher's go that nobody has a reason for, and only where they may be adopted", async () => {
-  for (const user of ["u-ada", ...PEOPLE]) await house.waitFor(CLUSTER, user, "ready", DEADLINE);
-  await loggedIn(house, "u-cleo", CLUSTER, { groups: [TEAM] });
-  await makeRanchers(server(), "u-member");
   await makeRanchers(server(), "u-left");
   const left = [{ kind: "ClusterRole", name: nameOf("u-left"), reason: "managed by Rancher; UNDERSTUDY_ADOPT=true would let it be removed" }];
   const { code, orphans, deleted, left: told } = await clean(["--cluster", CLUSTER, "--orphans", "--yes"]);
@@ -93,6 +93,7 @@ test("an orphan goes whole, with the Secret that no label leads to; who is bound
 });
 
 test("without a Redis the roles' own memory of logins counts, and a tenth of the grant beyond it, because by so much it may lag", async () => {
+  await stopAll();
   const days = (ago: number): string => new Date(Date.now() - ago * 86_400_000).toISOString();
   await make(["u-late"], { "understudy.io/login-ends": days(2) });
   await make(["u-over"], { "understudy.io/login-ends": days(4) });
@@ -132,6 +133,7 @@ test("removals that an import held back go on by a person's word, as many as wer
   await metricIs(PEOPLE.length);
   assert.match(held.reason, /12 removals are held back; where they are right: understudy cleanup --allow c-one/);
   for (const user of PEOPLE) assert.ok(await stands(user), user);
+  assert.equal((await clean(["--cluster", CLUSTER, "--orphans"])).orphans, 0, "whom the ledger knows is the workers'");
   assert.equal(await allow(), PEOPLE.length);
   for (const user of PEOPLE) await house.waitFor(CLUSTER, user, "removed", DEADLINE);
   for (const user of PEOPLE) await assertGone(server(), user);

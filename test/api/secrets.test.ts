@@ -135,6 +135,7 @@ async function askAll(): Promise<void> {
     ["verify", "--all"],
     ["verify", "--cluster", CLUSTER, "--user", "u-post-secret-500"],
     ["check"],
+    ["cleanup"],
     ["enqueue", "--cluster", CLUSTER, "--user", "u-post-secret-500"],
   ];
   for (const command of commands)

@@ -72,7 +72,7 @@ export async function resync({ client, ledger, bindings, config, run, allowed = 
     signal.throwIfAborted();
     const copy = await ledger.learn(user, { join: cluster });
     const candidates = bindings.candidatesFor(cluster, user, groupsIn(role));
-    await ledger.submit({ cluster, user }, { copy, candidates }, "orphan", "binding");
+    await ledger.submit({ cluster, user }, { copy, candidates, strays: strays.get(nameOf(user)) ?? [] }, "orphan", "binding");
     await submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding");
     woken += 1;
   }

@@ -49,6 +49,7 @@ export type Outcome =
 
 /** Makes the cluster equal to what the ledger says of this subject. @throws TerminalError, WaitError, or an error to be retried. */
 export async function reconcile(run: Run, taken: { readonly takeover: boolean; readonly read: Read }, settings: Settings): Promise<Outcome> {
+  for (const name of taken.read.record.strays) run.strays.add(name);
   for (let passes = 0; passes < PASSES_MAX; passes++) {
     try {
       const outcome = await pass(run, taken, settings, passes === 0);
@@ -73,12 +74,16 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   const trusted = first && !taken.takeover && !record.look;
   const remembered = trusted && record.applied && remembersAll(record.applied, settings.tokenMode) ? record.applied : undefined;
   const cold = first && record.obs === 0 && !record.applied && !record.look;
-  const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, cold, record.strays);
+  const seen = remembered ? rememberedObjects(remembered, settings.install) : await look(run, cold, [...run.strays]);
   const read = remembered ? taken.read : await settings.ledger.read(run.subject, run.me, memoryOf(seen.role, user, settings.install));
   if (read === "lost") return { kind: "lost" };
   noteRecord(run, read.record);
   run.before ??= seen;
   if (!read.complete) return { kind: "incomplete" };
+  // Told of after the lock was taken: not looked at yet.
+  const known = run.strays.size;
+  for (const name of read.record.strays) run.strays.add(name);
+  if (run.strays.size > known) return "again";
   const decision = decide(knowledgeOf(user, read.record, read.now), settings.policy);
   const wanted = wantedFor(decision, settings);
   const { own, inTheWay } = ownOnly(seen, user, { install: settings.install, adopt: settings.adopt && wanted !== undefined }, read.record.applied);

@@ -28,6 +28,8 @@ export interface Run {
   wrote: boolean;
   /** The role was written by this run: what a dead owner may still send is void. */
   sealed: boolean;
+  /** Secrets of the account that no label leads to, as far as the record has named them. */
+  readonly strays: Set<string>;
   /** What was seen before anything was written. */
   before: Seen | undefined;
   readonly steps: string[];
@@ -48,6 +50,7 @@ export function newRun(subject: Subject, client: ClusterClient, signal: AbortSig
     me: randomBytes(16).toString("hex"),
     signal,
     client,
+    strays: new Set(),
     unknownWrite: false,
     stamp: "",
     fact: 0,

@@ -1,7 +1,7 @@
 // The acts of a demo, on clusters that answer for themselves: what is printed as a result was read from a record or is what a server said.
 import { setTimeout as pause } from "node:timers/promises";
 import { hands, unplugging } from "./acts-trouble.ts";
-import { login, review, roleNames, rolePath, text, tokenOf, until } from "./answers.ts";
+import { login, review, roleNames, rolePath, shortly, text, tokenOf, until } from "./answers.ts";
 import type { Cast } from "./cast.ts";
 import { type Act, type Stage, type Tally, adminOf } from "./stage.ts";
 import { objectPath } from "./sample.ts";
@@ -56,7 +56,7 @@ async function loginAdds({ user, cluster }: { readonly user: string; readonly cl
   const ask = adminOf(stage, cluster);
   stage.say(`  role on ${cluster} before: ${text(await roleNames(ask, user)) || "nothing but the user"}`);
   const answer = await loginUntilSettled(stage, { user, provider: "github", ...sent });
-  tally.expect(answer.status === 200, `POST /v1/logins, signed: ${answer.status} ${answer.text}`);
+  tally.expect(answer.status === 200, `POST /v1/logins, signed: ${answer.status} ${shortly(answer.text)}`);
   const names = await roleNames(ask, user);
   const has = (resource: string, name: string): boolean => names.some((other) => other.resource === resource && other.name === name);
   const all = has("groups", sent.groups[0]!) && has("userextras/principalid", "github_user://1938") && has("userextras/username", sent.extras.username[0]!);
@@ -69,16 +69,16 @@ async function memberAtLogin({ user, group, cluster }: NonNullable<Cast["member"
   const before = await role();
   tally.expect(before === 404, `GET the role on ${cluster}: ${before}`);
   const without = await login(stage, { user, provider: "github", groups: [] });
-  tally.expect(without.status === 403, `a login that does not name the group: ${without.status} ${without.text}`);
+  tally.expect(without.status === 403, `a login that does not name the group: ${without.status} ${shortly(without.text)}`);
   const answer = await loginUntilSettled(stage, { user, provider: "github", groups: [group], extras: { username: [user.replace(/^u-/, "")] } });
-  tally.expect(answer.status === 200, `a login that does: ${answer.status} ${answer.text}`);
+  tally.expect(answer.status === 200, `a login that does: ${answer.status} ${shortly(answer.text)}`);
   const after = await role();
   tally.expect(after === 200, `GET the role on ${cluster}: ${after}`);
 }
 
 async function adminAtLogin(user: string, stage: Stage, tally: Tally): Promise<void> {
   const answer = await loginUntilSettled(stage, { user, provider: "github", extras: { username: [user.replace(/^u-/, "")] } });
-  tally.expect(answer.status === 200, `POST /v1/logins, signed: ${answer.status} ${answer.text}`);
+  tally.expect(answer.status === 200, `POST /v1/logins, signed: ${answer.status} ${shortly(answer.text)}`);
 }
 
 /** A 202 says that it is under way: a proxy asks again. */

@@ -35,6 +35,12 @@ export async function login({ hook, secret }: { readonly hook: string; readonly 
   return { status: answer.status, text: await answer.text() };
 }
 
+/** An answer of the hook in a few words: the state on each cluster, or why not. */
+export function shortly(text: string): string {
+  const { state, clusters, detail } = JSON.parse(text) as { state?: string; clusters?: { cluster: string; state: string }[]; detail?: string };
+  return clusters ? clusters.map((one) => `${one.state} on ${one.cluster}`).join(", ") : (state ?? detail ?? text);
+}
+
 export const rolePath = (user: string): string => `/apis/rbac.authorization.k8s.io/v1/clusterroles/${nameOf(user)}`;
 
 /** What its role allows to become, besides the user. */

@@ -73,7 +73,11 @@ function tell(dev: Dev, { version, simulated = false, say = print }: Start): Asy
 }
 
 function introduction({ config, clusters, embedded, addresses, madeSecret }: Dev, version: string, simulated: boolean): string[] {
-  const source = config.source === "logins" ? "logins are the source" : `bindings come from ${config.managementKubeconfig}`;
+  const source = simulated
+    ? "people and bindings are a simulated Rancher's"
+    : config.source === "logins"
+      ? "logins are the source"
+      : `bindings come from ${config.managementKubeconfig}`;
   const redis = embedded ? "an embedded Redis that forgets everything when this stops" : "the Redis of UNDERSTUDY_REDIS_URL";
   return [
     `understudy ${version} dev on ${simulated ? "SIMULATED" : "real"} clusters (${clusters.join(", ") || "none yet"}) with ${redis}; ${source}`,

@@ -67,7 +67,7 @@ if a.dropRestored then
 end
 
 -- Secrets of the account that no label leads to: the run looks at them by name.
-if exists and a.strays then
+if a.strays and (exists or changed) then
   local names, known = {}, {}
   local function keep(name) if not known[name] and #names < 50 then known[name] = true; names[#names + 1] = name end end
   for _, name in ipairs(cjson.decode(redis.call('HGET', rec, 'strays') or '[]')) do keep(name) end

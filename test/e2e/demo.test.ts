@@ -42,7 +42,7 @@ test("the demo says in its first line that its clusters are simulated, keeps eve
   const folder = await aFolder();
   const { code, stdout, stderr } = await understudy(["dev", "--once"], folder);
   assert.equal(code, 0, stdout + stderr);
-  assert.match(stdout, /^understudy \S+ dev on SIMULATED clusters \(c-amber, c-birch, c-cedar\)/);
+  assert.match(stdout, /^understudy \S+ dev on SIMULATED clusters \(c-amber, c-birch, c-cedar\) .*; people and bindings are a simulated Rancher's\n/);
   assert.doesNotMatch(stdout, /✗/);
   assert.match(stdout, /^18 of 18 subjects on 3 clusters ready, 1 removed, 0 failed \(\d+\.\d s\); (\d+) of \1 answers were the promised ones$/m);
   for (const shown of [
@@ -55,7 +55,22 @@ test("the demo says in its first line that its clusters are simulated, keeps eve
   ])
     assert.match(stdout, shown);
   assert.deepEqual(await readdir(join(folder, ".understudy")), []);
+  for (const line of await shownInReadme()) assert.match(stdout, line, "README shows what the demo says");
 });
+
+/** The lines of README's demo, in which times differ and an ellipsis stands for the rest. */
+async function shownInReadme(): Promise<RegExp[]> {
+  const readme = await readFile(join(import.meta.dirname, "../../README.md"), "utf8");
+  const [, shown] = /as it happens\. Among it:\n\n```\n(.*?)```/s.exec(readme)!;
+  const lines = shown!.split("\n").filter((line) => line !== "");
+  assert.ok(lines.length >= 8);
+  const patternOf = (line: string): string =>
+    line
+      .replace(/[.*+?^${}()|[\]\\]/g, "\\$&")
+      .replace(/\d+(?= ms)|\d+\\\.\d(?= s)/g, "[\\d.]+")
+      .replace("…", ".*");
+  return lines.map((line) => new RegExp(`^${patternOf(line)}$`, "m"));
+}
 
 test("`dev --once --output json` says one document", async () => {
   const { code, stdout, stderr } = await understudy(["dev", "--once", "--output", "json"], await aFolder(), { UNDERSTUDY_TOKEN_MODE: "request" });

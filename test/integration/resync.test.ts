@@ -142,6 +142,21 @@ test("a role that remembers a running login brings the bindings of its groups in
   assert.deepEqual([record.look, (await bench.ledger.userRecord(user)).clusters], [true, [CLUSTER]]);
 });
 
+test("a Secret that no label leads to is told with a role that the ledger has forgotten, because the next resync is half an hour away", async () => {
+  const bench = benchOn(redis);
+  await bench.import();
+  for (const begun of [true, false]) {
+    const user = `u-forgotten-stray-${begun}`;
+    const subject = { cluster: CLUSTER, user };
+    if (begun) await bench.ledger.submit(subject, { grants: [toldGrant("1")] }, "binding", "binding");
+    const model = impersonator(of(user, [], Date.now() + DAY));
+    const annotations = { "kubernetes.io/service-account.name": nameOf(user) };
+    model.create("Secret", { apiVersion: "v1", kind: "Secret", metadata: { name: "by-hand", annotations } });
+    await resynced(bench, [model]);
+    assert.deepEqual((await bench.ledger.record(subject))?.strays, ["by-hand"]);
+  }
+});
+
 test("a role whose login has ended brings no bindings, because nobody is let in by it any more", async () => {
   const bench = benchOn(redis);
   await bench.import();

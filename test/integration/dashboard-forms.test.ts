@@ -72,6 +72,8 @@ test("a cluster's page pauses it after a word about removals, says so, and then 
   assert.match(await press(CLUSTER, "Pause"), /It is paused/);
   assert.equal((await ledger.pausedAt("c-amber"))!.by, "olga");
   assert.match(await page("/", piet), /paused by olga since/);
+  for (const path of [CLUSTER, SUBJECT]) assert.match(await page(path, piet), /c-amber is paused by olga for/, path);
   assert.match(await press(CLUSTER, "Resume this cluster"), /It is worked on again/);
   assert.equal(await ledger.pausedAt("c-amber"), undefined);
+  assert.doesNotMatch(await page(SUBJECT, piet), /is paused/);
 });

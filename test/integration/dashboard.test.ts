@@ -75,7 +75,7 @@ test("each job is shown under its subject, in its own queue, with a cause to rea
     ["u-<script>", "u-alice", "u-bob"].map((user) => ({
       name: `c-amber/${user}`,
       data: { v: 1, cluster: "c-amber", user, cause: "binding" },
-      externalUrl: { href: `/subject?cluster=c-amber&user=${encodeURIComponent(user)}`, displayText: `c-amber/${user}` },
+      externalUrl: { href: `/subject?cluster=c-amber&user=${encodeURIComponent(user)}`, displayText: "its person's page" },
     })),
   );
 });

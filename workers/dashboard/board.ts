@@ -7,7 +7,6 @@ import type { QueueName } from "../../shared/jobs.ts";
 import { JobData, QUEUES } from "../../shared/jobs.ts";
 import type { Log } from "../../shared/run/log.ts";
 import type { Store } from "../../shared/run/redis.ts";
-import { subjectKey } from "../../shared/subject.ts";
 import { subjectPath } from "./layout.ts";
 import { ABOUT } from "./queue-lines.ts";
 
@@ -35,5 +34,5 @@ export function board({ queues }: Store, log: Log): FastifyPluginCallback {
 /** Where a job leads: to its subject's page. Data that no version of ours wrote leads nowhere. */
 function linkTo(data: unknown): { href: string; displayText?: string } {
   const job = JobData.safeParse(data);
-  return job.success ? { href: subjectPath(job.data), displayText: subjectKey(job.data) } : { href: BOARD, displayText: "not a job of this version" };
+  return job.success ? { href: subjectPath(job.data), displayText: "its person's page" } : { href: BOARD, displayText: "not a job of this version" };
 }

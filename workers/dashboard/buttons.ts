@@ -1,9 +1,11 @@
-// The buttons of who may write, each a form of its own that one key press cannot send by mistake where it matters. Where they lead is forms.ts's. Pure.
+// The buttons of who may write, each a form of its own; what does much at once is asked for twice. And what a pause means to everybody. Where forms lead is forms.ts's. Pure.
+import type { Paused } from "../../shared/ledger/cluster-row.ts";
 import type { Subject } from "../../shared/subject.ts";
 import type { Action, Forms } from "./forms.ts";
 import { ACTIONS } from "./forms.ts";
 import type { Html, Value } from "./html.ts";
 import { html } from "./html.ts";
+import { lasting } from "./times.ts";
 
 /** Who reads, and which page it is that a form comes back to. */
 export interface Reader extends Forms {
@@ -32,3 +34,7 @@ function button({ csrf, back }: Reader, action: Action, fields: Readonly<Record<
 /** Opens to what it would do, and to the button that does it. */
 const asked = (title: string, about: Html, form: Html | undefined): Value =>
   form && html`<details class="ask"><summary>${title}</summary><p>${about}</p>${form}</details>`;
+
+export const pauseNote = (cluster: string, paused: Paused | undefined, now: number): Value =>
+  paused &&
+  html`<p class="notice" role="status">${cluster} is paused by ${paused.by} for ${lasting(paused.since, now)}: nothing is begun there until it is resumed.</p>\n`;

@@ -1,10 +1,11 @@
 // What a search found: fifty subjects a page, each as it is now. Pure.
+import type { Paused } from "../../shared/ledger/cluster-row.ts";
 import { nextOf } from "../../shared/ledger/explanation.ts";
 import type { SubjectRecord } from "../../shared/ledger/record.ts";
 import { statusOf } from "../../shared/ledger/status.ts";
 import type { Subject } from "../../shared/subject.ts";
 import type { Reader } from "./buttons.ts";
-import { pauseButton, retryButton } from "./buttons.ts";
+import { pauseButton, pauseNote, retryButton } from "./buttons.ts";
 import { sinceOf } from "./count.ts";
 import type { Html, Value } from "./html.ts";
 import { html } from "./html.ts";
@@ -26,16 +27,16 @@ export interface List {
   readonly asOf: number;
   readonly reader: Reader;
   /** Of the cluster that was asked for. */
-  readonly isPaused: boolean;
+  readonly paused: Paused | undefined;
 }
 
-export function listPage({ asked, as, all, shown, run, now, asOf, reader, isPaused }: List): Html {
+export function listPage({ asked, as, all, shown, run, now, asOf, reader, paused }: List): Html {
   const rows = shown.map((one) => line(one, run, now));
   return html`<h1>${titleOf(asked)}</h1>
-${asked.reason === "" ? "" : html`<p class="reason">${asked.reason}</p>\n`}<p class="about" role="status">
+${pauseNote(asked.cluster, paused, now)}${asked.reason === "" ? "" : html`<p class="reason">${asked.reason}</p>\n`}<p class="about" role="status">
 <b>${all}</b> ${all === 1 ? "subject" : "subjects"}${as === "" ? "" : html`: <code>${asked.q}</code> is ${as}`}.
 ${asOf === 0 ? "The ledger is being counted for the first time: only a whole user id is found yet." : html`Counted ${moment(asOf, now)}.`}</p>
-<div class="actions"><a href="/">All clusters</a>${buttons(asked, reader, isPaused)}</div>
+<div class="actions"><a href="/">All clusters</a>${buttons(asked, reader, paused !== undefined)}</div>
 ${rows.length === 0 ? "" : table("Subjects", ["User", "Cluster", "State", "Reason", "Since", "Next try"], rows)}
 ${pager(asked, all)}`;
 }

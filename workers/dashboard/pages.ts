@@ -94,19 +94,20 @@ async function listOf(ledger: Ledger, asked: Asked, { rows, as }: Found, page: P
   const subjects = [...rows.slice(from, from + PAGE_ROWS), ...fresh];
   const records = await Promise.all(subjects.map((subject) => ledger.record(subject)));
   const shown = subjects.flatMap((subject, i) => (records[i] && records[i].gen > 0 ? [{ subject, record: records[i] }] : []));
-  return { asked, as, all: Math.max(rows.length, shown.length), shown, run, now, ...page, isPaused: paused !== undefined };
+  return { asked, as, all: Math.max(rows.length, shown.length), shown, run, now, ...page, paused };
 }
 async function subjectsOf(ledger: Ledger, user: string): Promise<Subject[]> {
   return (await ledger.clusters()).map((cluster) => ({ cluster, user }));
 }
 
 async function subjectMain(ledger: Ledger, subject: Subject, settings: Config, reader: Reader) {
-  const [record, person, { run }, history, now] = await Promise.all([
+  const [record, person, { run }, history, now, paused] = await Promise.all([
     ledger.record(subject),
     ledger.userRecord(subject.user),
     ledger.mark(),
     historyOf(ledger, subject),
     ledger.now(),
+    ledger.pausedAt(subject.cluster),
   ]);
-  return subjectPage({ explanation: explanationOf(subject, record, { person, run, now, settings }), record, history, now, reader });
+  return subjectPage({ explanation: explanationOf(subject, record, { person, run, now, settings }), record, history, now, reader, paused });
 }

@@ -1,10 +1,11 @@
 // One subject: how it stands and why, what its user may be and who says so, wanted against seen, and what the last runs did. Pure.
+import type { Paused } from "../../shared/ledger/cluster-row.ts";
 import type { Explanation } from "../../shared/ledger/explanation.ts";
 import { originText } from "../../shared/ledger/explanation.ts";
 import type { HistoryEntry } from "../../shared/ledger/history.ts";
 import type { SubjectRecord } from "../../shared/ledger/record.ts";
 import type { Reader } from "./buttons.ts";
-import { reconcileButton } from "./buttons.ts";
+import { pauseNote, reconcileButton } from "./buttons.ts";
 import { sinceOf } from "./count.ts";
 import type { Html } from "./html.ts";
 import { html } from "./html.ts";
@@ -20,13 +21,14 @@ export interface SubjectView {
   readonly history: readonly HistoryEntry[];
   readonly now: number;
   readonly reader: Reader;
+  readonly paused: Paused | undefined;
 }
 
-export function subjectPage({ explanation, record, history, now, reader }: SubjectView): Html {
+export function subjectPage({ explanation, record, history, now, reader, paused }: SubjectView): Html {
   const { cluster, user, state, why, refused } = explanation;
   return html`<h1><span class="id">${user}</span> on <a class="id" href="${searchPath({ cluster })}">${cluster}</a></h1>
 <p>${stateBadge(state)}${record ? html` <span class="quiet">for</span> ${lasting(sinceOf(record, explanation), now)}` : ""}</p>
-${why.map((text) => html`<p class="reason">${text}</p>\n`)}<div class="actions"><a href="${searchPath({ q: user })}">On every cluster</a>${reconcileButton(reader, { cluster, user })}</div>
+${pauseNote(cluster, paused, now)}${why.map((text) => html`<p class="reason">${text}</p>\n`)}<div class="actions"><a href="${searchPath({ q: user })}">On every cluster</a>${reconcileButton(reader, { cluster, user })}</div>
 ${factsPart(explanation, record, now)}
 ${section("Wanted against seen", ABOUT_NAMES, namesPart(explanation))}
 ${refused.length === 0 ? "" : section("Left out", "", html`<ul class="plain">${refused.map((text) => html`<li class="reason">${text}</li>`)}</ul>`)}

@@ -226,6 +226,8 @@ test("with 10,000 subjects each page is whole, fifty rows at a time, and who cam
   };
   await load("/");
   assert.equal((await bodyRows(page, "Clusters")).length, 20);
+  await page.setViewportSize({ width: 360, height: 740 });
+  assert.equal(await page.evaluate("document.documentElement.scrollWidth"), 360, "long numbers on a phone");
   await load("/?q=u-9999");
   assert.equal((await bodyRows(page, "Subjects")).length, 1);
   await load("/?q=github_org%3A%2F%2F7");

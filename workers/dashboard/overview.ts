@@ -38,7 +38,7 @@ export class Overview implements AsyncDisposable {
   async latest(): Promise<Count | undefined> {
     const isOld = this.#count === undefined || performance.now() - this.#ended > YOUNG_MS;
     // An error of it is the next count's to report: what was counted before is shown, with its time.
-    if (isOld && (this.#counting !== undefined || this.#tookMs < PATIENCE_MS)) await settledWithin(this.#countOnce(), PATIENCE_MS);
+    if (isOld && this.#tookMs < PATIENCE_MS) await settledWithin(this.#countOnce(), PATIENCE_MS);
     return this.#count;
   }
 

@@ -100,6 +100,7 @@ test("each script and command that the documents name is there", () => {
   }
 });
 
-test("README and ARCHITECTURE fit in 200 lines each, because longer ones are not read", () => {
-  for (const text of [readme, architecture]) assert.ok(text.split("\n").length <= 200);
+test("README fits in 200 lines and ARCHITECTURE in 250, because longer ones are not read", () => {
+  assert.ok(readme.split("\n").length <= 200);
+  assert.ok(architecture.split("\n").length <= 250);
 });

@@ -114,6 +114,17 @@ test("each command line that the documents name is there, with every option, bec
     for (const [option] of rest!.matchAll(/--[a-z-]+/g)) assert.match(helps.get(command!)!, new RegExp(`^ *${option}\\b`, "m"), `${file}: ${line}`);
 });
 
+test("what moving back to Rancher deletes is what bootstrap printed, but for the namespace of all impersonators, because whoever goes would leave a right or take people's access along", async () => {
+  const { stdout } = await understudy(["bootstrap", "--cluster", "c-one", "--output", "json"]);
+  const { items } = JSON.parse(stdout) as { items: { kind: string; metadata: { name: string; namespace?: string } }[] };
+  // What lies in the worker's own namespace goes with it.
+  const printed = items.filter(({ metadata }) => metadata.namespace !== "understudy-system" && metadata.name !== "cattle-impersonation-system");
+  const deleted = [...documents.get("docs/beside-rancher.md")!.matchAll(/^kubectl delete (\S+) ([^\n]+?)(?: -n (\S+))?$/gm)].flatMap(
+    ([, kinds, names, namespace]) => kinds!.split(",").flatMap((kind) => names!.split(" ").map((name) => [kind, name, namespace ?? ""].join(" "))),
+  );
+  assert.deepEqual(deleted.toSorted(), printed.map(({ kind, metadata }) => [kind.toLowerCase(), metadata.name, metadata.namespace ?? ""].join(" ")).toSorted());
+});
+
 test("each setting and metric that the documents name is the code's, because an unknown setting is refused and an unknown metric never fires", async () => {
   const metrics = (await openMetrics().registry.getMetricsAsJSON()).map(({ name }) => name);
   for (const [file, text] of documents) {

@@ -7,7 +7,7 @@ import type { Wanted } from "../../../shared/decide/objects.ts";
 import { nameOf } from "../../../shared/names.ts";
 import { aPass, anIdentity, wanted } from "../../support/builders.ts";
 import { ObjectModel, carryOut, says } from "../../support/object-model.ts";
-import { type RanchersOptions, ranchersObjects } from "../../support/rancher-impersonator.ts";
+import { type RanchersOptions, ranchersObjects, ranchersRules } from "../../support/rancher-impersonator.ts";
 
 const USER = "u-ada";
 const NAME = nameOf(USER);
@@ -52,6 +52,23 @@ for (const [what, options] of Object.entries<RanchersOptions>({
     assert.deepEqual(carryOut(model, NAME, goal, aPass({ nonce: "n2" })), []);
   });
 }
+
+test("an account that names none of its several Secrets gets a new one and loses the others, because nobody can know which token is in use", () => {
+  const model = ranchers({ ref: false });
+  const { account, secrets } = model.seen(NAME);
+  const second = ranchersObjects(USER).secret(account!);
+  model.create("Secret", { ...second, metadata: { ...second.metadata, name: `${NAME}-token-second` } });
+  carryOut(model, NAME, goal, aPass());
+  const after = model.seen(NAME);
+  assert.equal(after.secrets.length, 1);
+  assert.ok(![secrets[0]!.metadata!.name, `${NAME}-token-second`].includes(after.secrets[0]!.metadata!.name));
+});
+
+test("in profile rancher a role that we make is Rancher's to the letter, in its order, because Rancher compares lists and would write its own back", () => {
+  const model = new ObjectModel();
+  carryOut(model, NAME, goal, aPass());
+  assert.deepEqual(model.seen(NAME).role!.rules, ranchersRules(USER, ["github_org://1"]));
+});
 
 const rule = (about: Partial<V1PolicyRule>): V1PolicyRule => ({ verbs: ["impersonate"], apiGroups: [""], ...about });
 const AUTHENTICATION = ["authentication.k8s.io"];

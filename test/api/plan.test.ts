@@ -78,7 +78,7 @@ const foretold = ({ steps }: Row, user: string): string[] =>
 async function written(user: string, since: number): Promise<string[]> {
   const calls = (await callsOf(house.cluster(CLUSTER), [user], since)).get(user)!.filter(isWrite);
   const done = calls.filter(({ verb, code }) => code < 300 || (verb === "delete" && code === 404)).map(({ verb, resource }) => `${verb} ${resource}`);
-  return done.filter((write, i) => write !== "update clusterroles" || !done.slice(0, i).some((before) => before.endsWith(" clusterroles")));
+  return done.filter((write, i) => write !== "update clusterroles" || !done.slice(0, i).some((earlier) => earlier.endsWith(" clusterroles")));
 }
 const settled = () => waitUntil("nothing differs any more", async () => (await plan()).code === 0, DEADLINE);
 

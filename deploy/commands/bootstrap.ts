@@ -32,7 +32,7 @@ export async function bootstrap(config: Config, options: Options, version: strin
 const KUBECONFIG_SCRIPT = `set -eu
 secret() { kubectl get secret ${WORKER.name} -n ${WORKER.namespace} -o jsonpath="{.data.$1}"; }
 token=$(secret token)
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+for _ in $(seq 60); do
   [ -z "$token" ] || break
   sleep 1
   token=$(secret token)

@@ -120,6 +120,7 @@ type Options = {
   watch?: boolean;
   diff?: boolean;
   audience?: string[];
+  kubeconfig?: boolean;
 } & CleanupOptions;
 /** Undefined: it has printed what there was to say. */
 type Ask = (config: Config, options: Options, version: string) => Promise<Answer | undefined>;
@@ -153,6 +154,7 @@ function addQuestions(program: Command): void {
     (command) =>
       command
         .requiredOption("--cluster <id>", "which, for the comments")
+        .option("--kubeconfig", "instead, the shell commands that print its worker's kubeconfig once that is applied")
         .option("--audience <name...>", "with UNDERSTUDY_TOKEN_MODE=request: the API server's own audience, where it is none of the usual ones"),
   );
   add(

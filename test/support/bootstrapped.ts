@@ -1,7 +1,7 @@
-// A cluster as an administrator sets it up: what `understudy bootstrap` prints, applied with the real kubectl, and the kubeconfig by the recipe in its comment.
+// A cluster as an administrator sets it up: what `understudy bootstrap` prints, applied with the real kubectl, and the kubeconfig by the commands that it prints.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ApiServer, assets } from "../apiserver/start.ts";
 import { CLI } from "./house.ts";
@@ -52,13 +52,8 @@ export interface Bootstrapped {
 /** Applies the manifest and waits until its token is filled and its fence is seen. */
 export async function bootstrapped(server: ApiServer, manifest: string): Promise<Bootstrapped> {
   await apply(server, manifest);
-  const recipe = [...manifest.matchAll(/^# {3}(.*)$/gm)].map(([, line]) => line!).filter((line) => !line.startsWith("npx "));
-  const kubeconfig = await waitUntil("the recipe gives a kubeconfig with a token", async () => {
-    const { code, stderr } = await asAdministrator(server, recipe.join("\n"));
-    assert.deepEqual([code, stderr], [0, ""]);
-    const text = await readFile(join(server.dir, "administrator", "c-one.yaml"), "utf8");
-    return /token: eyJ/.test(text) && text;
-  });
+  const { code, stdout: kubeconfig, stderr } = await asAdministrator(server, await manifestOf({}, ["--kubeconfig"]));
+  assert.deepEqual([code, stderr], [0, ""]);
   const token = /token: ([^}\s]+)/.exec(kubeconfig)![1]!;
   await fenceStands(server, token);
   return { kubeconfig, token };

@@ -2,17 +2,20 @@
 import assert from "node:assert/strict";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { SETTINGS } from "../shared/run/config.ts";
 import { openMetrics } from "../shared/run/metrics.ts";
 import { understudy } from "./support/command.ts";
 
+// Not its pathname, in which a space is written as %20.
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const read = (file: string): string => readFileSync(new URL(`../${file}`, import.meta.url), "utf8");
 const readme = read("README.md");
 const reference = read("docs/reference.md");
 const operating = read("docs/operating.md");
 const architecture = read("ARCHITECTURE.md");
 /** What people copy from, by file name. */
-const documents = new Map(["README.md", ...globSync("docs/*.md", { cwd: new URL("..", import.meta.url).pathname })].map((file) => [file, read(file)]));
+const documents = new Map(["README.md", ...globSync("docs/*.md", { cwd: ROOT })].map((file) => [file, read(file)]));
 const manifest = JSON.parse(read("package.json")) as { dependencies: Record<string, string>; scripts: Record<string, string> };
 const rows = (text: string, start: RegExp): string[][] =>
   text
@@ -44,7 +47,7 @@ test("the reference's table of metrics is the code's, because alerts are written
 
 const product = globSync(
   ["shared", "producers", "workers", "deploy"].map((folder) => `${folder}/**/*.{ts,lua}`),
-  { cwd: new URL("..", import.meta.url).pathname },
+  { cwd: ROOT },
 )
   .map(read)
   .join("\n");

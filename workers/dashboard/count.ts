@@ -100,7 +100,8 @@ export class Counting {
   }
 
   #reasonFor(reason: string, { cluster, state }: Pick<StatusRow, "cluster" | "state">, record: SubjectRecord): string {
-    if (reason === "") return "";
+    // Whoever was removed has succeeded.
+    if (reason === "" || state === "removed") return reason;
     const since = sinceOf(record, { state });
     const last = state === "failed" || record.result === "retrying" ? Math.max(record.lastFail, since) : since;
     const known = this.#reasons.get(`${state} ${reason}`) ?? { state, reason, subjects: 0, clusters: new Set(), first: since, last };

@@ -39,6 +39,10 @@ export function castFrom(sample: readonly SampleObject[], globalRoles: readonly 
     return user !== undefined && cluster !== undefined && enabled.has(user) ? [{ user, cluster, binding }] : [];
   });
   const only = ({ user, cluster }: Holder): boolean => holders.filter((one) => one.user === user && one.cluster === cluster).length === 1;
+  const global = of("GlobalRoleBinding").filter((one) => globalRoles.includes(textIn(one, "globalRoleName") ?? ""));
+  const admin = global.map((one) => textIn(one, "userName")).find((user) => user !== undefined && enabled.has(user));
+  // Whoever holds a global role keeps access when a binding goes.
+  const leavers = holders.toReversed().filter((one) => only(one) && one.user !== admin);
   const taken = new Set<string | undefined>();
   const take = <T extends { readonly user: string }>(...choices: (T | undefined)[]): T | undefined => {
     const one = choices.find((choice) => choice && !taken.has(choice.user));
@@ -49,13 +53,8 @@ export function castFrom(sample: readonly SampleObject[], globalRoles: readonly 
     holders.find(({ user }) => known.has(user)),
     holders[0],
   );
-  const leaves = take(
-    ...holders.toReversed().filter((one) => only(one) && one.binding.kind === "ProjectRoleTemplateBinding"),
-    ...holders.toReversed().filter(only),
-  );
+  const leaves = take(...leavers.filter(({ binding }) => binding.kind === "ProjectRoleTemplateBinding"), ...leavers);
   const login = take(...holders.filter(({ user }) => !known.has(user)), ...holders) ?? proof;
-  const global = of("GlobalRoleBinding").filter((one) => globalRoles.includes(textIn(one, "globalRoleName") ?? ""));
-  const admin = global.map((one) => textIn(one, "userName")).find((user) => user !== undefined && enabled.has(user));
   const member = bindings.flatMap((binding) => {
     const [group, cluster] = [textIn(binding, "groupPrincipalName"), clusterOf(binding)];
     const user = people.map(({ metadata }) => metadata.name).find((name) => name !== admin && !holders.some((one) => one.user === name));

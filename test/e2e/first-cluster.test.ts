@@ -27,7 +27,7 @@ let folder: string;
 let addresses: Readonly<Record<string, string>>;
 let env: Readonly<Record<string, string | undefined>>;
 before(async () => {
-  folder = cleanup.adopt(await mkdtemp(join(tmpdir(), "understudy-guide-")), (path) => rm(path, { recursive: true, force: true }));
+  folder = cleanup.adopt(await mkdtemp(join(tmpdir(), "understudy guide ")), (path) => rm(path, { recursive: true, force: true }));
   [one, rancher] = (await Promise.all(
     [{ name: "c-one" }, { name: "rancher", crds: true }].map(async (options) => cleanup.adopt(await startApiServer(options), (server) => server.stop())),
   )) as [ApiServer, ApiServer];
@@ -63,7 +63,7 @@ async function home(): Promise<{ PATH: string; HOME: string; KUBECONFIG: string 
   const bin = join(folder, "bin");
   await mkdir(bin);
   // What npx does in the clone, without npm's second for each command: our own command, or the pinned node.
-  const npx = `#!/bin/sh\ncommand=$1\nshift\ncase $command in understudy) set -- ${join(root, "deploy/understudy.mjs")} "$@";; node) ;; *) exit 127;; esac\nexec node "$@"\n`;
+  const npx = `#!/bin/sh\ncommand=$1\nshift\ncase $command in understudy) set -- "${join(root, "deploy/understudy.mjs")}" "$@";; node) ;; *) exit 127;; esac\nexec node "$@"\n`;
   await writeFile(join(bin, "npx"), npx);
   await chmod(join(bin, "npx"), 0o755);
   const contexts = { "c-one": one, rancher };

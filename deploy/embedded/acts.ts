@@ -15,6 +15,7 @@ function storyOf({ login: first, member, admin, leaves, drift, proof, other }: C
   const [unplugged, caughtUp] = unplugging();
   return [
     { title: "Whoever has a binding of their own gets an impersonator on that cluster, and nobody else", play: setUp },
+    unplugged,
     first && {
       title: `${first.user} logs in with GitHub: the proxy tells the hook the groups, and the role follows`,
       play: (...on) => loginAdds(first, ...on),
@@ -26,7 +27,6 @@ function storyOf({ login: first, member, admin, leaves, drift, proof, other }: C
     admin !== undefined
       ? { title: `${admin} holds a global role: an impersonator at login, on every cluster`, play: (...on) => adminAtLogin(admin, ...on) }
       : undefined,
-    unplugged,
     drift && hands(drift),
     leaves && { title: `${leaves.user}'s only binding on ${leaves.cluster} is deleted`, play: (...on) => removal(leaves, ...on) },
     caughtUp,

@@ -49,6 +49,8 @@ export const copyOf = <T>(object: T): T => structuredClone(object);
 
 export class Store {
   readonly #objects = new Map<Resource, Map<string, Thing>>();
+  readonly #byUid = new Map<string, { readonly resource: Resource; readonly object: Thing }>();
+  /** Owner → its children, by uid. */
   readonly #children = new Map<string, Set<string>>();
   readonly #history: Change[] = [];
   readonly #listeners = new Set<(change: Change) => void>();
@@ -86,14 +88,13 @@ export class Store {
     if (!known)
       throw uid === undefined ? notFound(resource, name) : conflict(resource, name, `Precondition failed: UID in precondition: ${uid}, UID in object meta: `);
     check(resource, known, { ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) });
-    for (const field of resource.fixed ?? [])
-      if (!isDeepStrictEqualJson(given[field], known[field])) throw invalid(resource, name, field, "field is immutable");
+    for (const field of resource.fixed ?? []) if (!sameJson(given[field], known[field])) throw invalid(resource, name, field, "field is immutable");
     const kept = { uid: known.metadata.uid!, creationTimestamp: known.metadata.creationTimestamp!, resourceVersion: known.metadata.resourceVersion! };
     const { deletionTimestamp } = known.metadata;
     const metadata: Metadata = { ...given.metadata, ...kept, ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }) };
     metadata.managedFields = known.metadata.managedFields ?? [];
     const object: Thing = { ...given, apiVersion: known.apiVersion, kind: known.kind, metadata };
-    if (isDeepStrictEqualJson(object, known)) return known;
+    if (sameJson(object, known)) return known;
     metadata.managedFields = fieldsAfter(known, object, manager);
     if (dryRun) return object;
     return deletionTimestamp !== undefined && !isHeld(object) ? this.#drop(resource, object) : this.#put("MODIFIED", resource, object, known);
@@ -116,7 +117,6 @@ export class Store {
   find(uid: string): { readonly resource: Resource; readonly object: Thing } | undefined {
     return this.#byUid.get(uid);
   }
-  readonly #byUid = new Map<string, { readonly resource: Resource; readonly object: Thing }>();
 
   /** Every change from now on, until the returned function is called. */
   follow(listener: (change: Change) => void): () => void {
@@ -176,7 +176,7 @@ const keyOf = (namespace: string | undefined, name: string): string => `${namesp
 const isHeld = ({ metadata, spec }: Thing): boolean =>
   (metadata.finalizers ?? []).length > 0 || ((spec as { finalizers?: string[] } | undefined)?.finalizers ?? []).length > 0;
 /** Keys in any order; what is undefined is not there. */
-const isDeepStrictEqualJson = (a: unknown, b: unknown): boolean => canonical(a) === canonical(b);
+const sameJson = (a: unknown, b: unknown): boolean => canonical(a) === canonical(b);
 const canonical = (value: unknown): string =>
   JSON.stringify(value, (_key, one: unknown) =>
     one !== null && typeof one === "object" && !Array.isArray(one) ? Object.fromEntries(Object.entries(one).sort(([a], [b]) => (a < b ? -1 : 1))) : one,

@@ -1,4 +1,5 @@
 // A subject's history as people and programs read it: the fact, the run that it led to, what was written, and how it ended. Pure.
+import { inUnit } from "../../shared/duration.ts";
 import type { HistoryEntry } from "../../shared/ledger/history.ts";
 import { outcomeText } from "../../shared/ledger/history.ts";
 import { visible } from "./output.ts";
@@ -29,15 +30,8 @@ function entryText({ fact, began, ended, cause, because, steps, outcome, reason,
   return visible(lines.join("\n"));
 }
 
-const UNITS = [
-  ["d", 86_400_000],
-  ["h", 3_600_000],
-  ["min", 60_000],
-  ["s", 1_000],
-] as const;
 /** `35 ms`, `1.2 s`, `3.5 min`, `30 d`: one unit, two figures at least. Clocks of two Redis may differ. */
 function durationText(ms: number): string {
-  const [unit, size] = UNITS.find(([, one]) => ms >= one) ?? ["ms", 1];
-  const count = Math.max(0, ms) / size;
+  const { unit, count } = inUnit(Math.max(0, ms));
   return `${count < 10 ? Math.round(count * 10) / 10 : Math.round(count)} ${unit}`;
 }

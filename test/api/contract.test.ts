@@ -1,19 +1,17 @@
 // What Understudy relies on of an API server, asked of a real one and of a simulated one, in the same words. A call of ours that no contract names is found by
 // the last test, so that the simulated cluster cannot fall behind the product.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { SAMPLE, apiVersionOf, collectionOf } from "../../deploy/embedded/sample.ts";
+import { understudy } from "../support/command.ts";
 import { type Server, callShape, startReal, startSim } from "../support/contract.ts";
 import { onAccounts } from "../support/contract-accounts.ts";
 import { onObjects } from "../support/contract-objects.ts";
 import { made } from "../support/contracts.ts";
 
-const CLI = join(import.meta.dirname, "../../deploy/understudy.mjs");
 const contracts = [...onObjects, ...onAccounts];
 
 for (const [what, start] of [
@@ -29,13 +27,6 @@ for (const [what, start] of [
     after(() => server?.[Symbol.asyncDispose]());
     for (const { title, act } of contracts) test(`${title} (${what})`, () => act(server));
   });
-}
-
-async function understudy(args: readonly string[], env: Readonly<Record<string, string>>, cwd: string): Promise<{ code: number | null; said: string }> {
-  const child = spawn(process.execPath, [CLI, ...args], { cwd, env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env } });
-  const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
-  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
-  return { code: await ended, said: stdout + stderr };
 }
 
 test("every call that Understudy makes has a contract, because else a simulated cluster may answer it as no real one does", async () => {
@@ -58,15 +49,15 @@ test("every call that Understudy makes has a contract, because else a simulated 
   const settings = { UNDERSTUDY_CLUSTERS_DIR: join(folder, "clusters"), UNDERSTUDY_MANAGEMENT_KUBECONFIG: join(folder, "management.yaml") };
   for (const UNDERSTUDY_TOKEN_MODE of ["secret", "request"]) {
     const once = await understudy(["dev", "--once"], { ...settings, UNDERSTUDY_TOKEN_MODE }, folder);
-    assert.equal(once.code, 0, once.said);
-    assert.match(once.said, /^13 of 13 subjects on 3 clusters ready/m);
+    assert.equal(once.code, 0, once.stdout + once.stderr);
+    assert.match(once.stdout, /^13 of 13 subjects on 3 clusters ready/m);
   }
   for (const [command, code] of [
     ["plan", 3],
     ["check", 1],
   ] as const) {
-    const { code: got, said } = await understudy([command], settings, folder);
-    assert.equal(got, code, said);
+    const { code: got, stdout, stderr } = await understudy([command], settings, folder);
+    assert.equal(got, code, stdout + stderr);
   }
   const named = new Set(contracts.flatMap(({ calls }) => calls));
   assert.ok(shapes.size > 20, [...shapes].join(", "));

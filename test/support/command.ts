@@ -5,13 +5,13 @@ import { CLI } from "./house.ts";
 
 type Settings = Readonly<Record<string, string>>;
 
-/** Where neither stdout nor stderr is a terminal. */
-export function startUnderstudy(args: readonly string[], settings: Settings = {}): Running {
-  const child = spawn(process.execPath, [CLI, ...args], { env: { PATH: process.env["PATH"], ...settings }, stdio: ["ignore", "pipe", "pipe"] });
+/** Where neither stdout nor stderr is a terminal; in this folder, where one is named. */
+export function startUnderstudy(args: readonly string[], settings: Settings = {}, cwd?: string): Running {
+  const child = spawn(process.execPath, [CLI, ...args], { cwd, env: { PATH: process.env["PATH"], ...settings }, stdio: ["ignore", "pipe", "pipe"] });
   return { child, out: collect(child), ended: new Promise((resolve) => child.once("close", resolve)) };
 }
-export async function understudy(args: readonly string[], settings: Settings = {}): Promise<Ran> {
-  const { out, ended } = startUnderstudy(args, settings);
+export async function understudy(args: readonly string[], settings: Settings = {}, cwd?: string): Promise<Ran> {
+  const { out, ended } = startUnderstudy(args, settings, cwd);
   const code = await ended;
   return { code, ...out };
 }

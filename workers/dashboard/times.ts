@@ -1,18 +1,12 @@
 // Times as a person reads them: how long ago, how long still, and the exact one on demand. Pure.
+import { inUnit } from "../../shared/duration.ts";
 import type { Html } from "./html.ts";
 import { html } from "./html.ts";
 
-const UNITS = [
-  ["d", 86_400_000],
-  ["h", 3_600_000],
-  ["min", 60_000],
-  ["s", 1_000],
-] as const;
-
 /** `3 min`, `2 d`; below ten seconds with a decimal, below one in ms. */
 export function duration(ms: number): string {
-  const [unit, size] = UNITS.find((one) => ms >= one[1]) ?? (["ms", 1] as const);
-  return `${unit === "s" && ms < 10_000 ? (ms / size).toFixed(1) : Math.round(ms / size)} ${unit}`;
+  const { unit, count } = inUnit(ms);
+  return `${unit === "s" && count < 10 ? count.toFixed(1) : Math.round(count)} ${unit}`;
 }
 
 /** How long something has been so, as `12 min`. `at` and `now` in ms. */

@@ -1,5 +1,4 @@
 // `cleanup`: stale token Secrets and orphans, counted, and deleted only with --yes; and --allow, by which removals that were held back may go on.
-import { SingleBar } from "cli-progress";
 import { openClusters, problemLine } from "../../shared/kube/clusters-open.ts";
 import type { Clusters } from "../../shared/kube/clusters.ts";
 import type { Ledger } from "../../shared/ledger/ledger.ts";
@@ -13,6 +12,7 @@ import type { Known } from "./cleanup-orphans.ts";
 import { clusterFrom } from "./ids.ts";
 import type { Answer } from "./output.ts";
 import { table } from "./output.ts";
+import { openProgress } from "./progress.ts";
 import { Pace } from "./pace.ts";
 import { idsOf, readSources } from "./plan.ts";
 import { inTurns } from "./rights.ts";
@@ -66,23 +66,11 @@ export async function cleanup(config: Config, options: CleanupOptions, version: 
 
 /** Side by side, each at its own pace. One bar for all, on a terminal only. */
 async function cleanAll(ids: readonly string[], clusters: Clusters, task: Omit<Task, "onFound">, rate: number): Promise<ClusterRow[]> {
-  const bar = new SingleBar({
-    stream: process.stderr,
-    format: "deleted {value} of {total} [{bar}] {eta_formatted}",
-    clearOnComplete: true,
-    gracefulExit: false,
-  });
-  let total = 0;
-  const onFound = (count: number): void => {
-    total += count;
-    if (bar.isActive) bar.setTotal(total);
-    else if (total > 0) bar.start(total, 0);
-  };
-  const rows = await inTurns(ids, CLUSTERS_AT_ONCE, (id) =>
-    cleanCluster({ ...task, onFound }, { client: clusters.get(id)!, pace: new Pace(rate, task.stop), left: [], deleted: 0, onDone: () => bar.increment() }),
+  using progress = openProgress("objects deleted", 0);
+  const { step, grow } = progress;
+  return await inTurns(ids, CLUSTERS_AT_ONCE, (id) =>
+    cleanCluster({ ...task, onFound: grow }, { client: clusters.get(id)!, pace: new Pace(rate, task.stop), left: [], deleted: 0, onDone: step }),
   );
-  bar.stop();
-  return rows;
 }
 
 /** The word of a person, for as many removals as are held now: a list that is shorter still will be held again. */

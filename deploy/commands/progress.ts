@@ -1,8 +1,14 @@
 // How far a long command is, for a person at a terminal: one line on stderr that goes when it ends. Elsewhere nothing, and never on stdout.
 import cliProgress from "cli-progress";
 
+export interface Progress extends Disposable {
+  readonly step: () => void;
+  /** There are so many more than was known. */
+  readonly grow: (by: number) => void;
+}
+
 /** `what`: of what there are `all`. `more`: what else the line says, asked each time it is drawn. */
-export function openProgress(what: string, all: number, more: () => string = () => ""): Disposable & { step(): void } {
+export function openProgress(what: string, all: number, more: () => string = () => ""): Progress {
   const bar = new cliProgress.SingleBar({
     barsize: 20,
     clearOnComplete: true,
@@ -10,7 +16,13 @@ export function openProgress(what: string, all: number, more: () => string = () 
     linewrap: true,
     format: (options, { progress, value, total }) => `${cliProgress.Format.BarFormat(progress, options)} ${value} of ${total} ${what}${more()}`,
   });
-  // Does nothing where stderr is no terminal.
-  if (all > 0) bar.start(all, 0);
-  return { step: () => bar.increment(), [Symbol.dispose]: () => bar.stop() };
+  let total = 0;
+  const grow = (by: number): void => {
+    total += by;
+    if (bar.isActive) bar.setTotal(total);
+    // Does nothing where stderr is no terminal.
+    else if (total > 0) bar.start(total, 0);
+  };
+  grow(all);
+  return { step: () => bar.increment(), grow, [Symbol.dispose]: () => bar.stop() };
 }

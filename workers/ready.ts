@@ -9,9 +9,10 @@ import { pause } from "../shared/kube/watch.ts";
 import { getSecret } from "./cluster.ts";
 
 const PROOF_MS_MAX = 2_000;
-/** What was not proved in that time is asked again after this. */
-const UNPROVED_MS = 1_000;
-const UNPROVED_AGAIN_MS = 30_000;
+/** What was not proved in that time is asked again, at first soon, then after as long as it has waited already. */
+const UNPROVED_MS = { min: 1_000, max: 30_000 };
+/** Why a proof is waited for, in words. */
+export const UNSEEN = "the API server does not see the change yet";
 const REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 const REVIEW = JSON.stringify({ apiVersion: "authentication.k8s.io/v1", kind: "SelfSubjectReview" });
 
@@ -41,8 +42,8 @@ export interface ProofRequest {
   /** This run made it, so it is hardly filled yet: its fill wakes the subject. */
   readonly fresh: boolean;
   readonly witness: Witness;
-  /** It was parked before: what is not seen by then takes longer. */
-  readonly again: boolean;
+  /** For how long (ms) the subject has been waiting, where it was for a proof before; else 0. */
+  readonly waitedMs: number;
   /** Behind several API servers the proof holds for the one that answered. */
   readonly settleMs: number;
 }
@@ -55,13 +56,13 @@ export interface NotReady {
 /** Undefined once an API server answers the impersonator as the role says. No worker slot waits for a token: it comes when the token controller has time. */
 export async function whyNotReady(
   client: ClusterClient,
-  { user, secret, fresh, witness, again, settleMs }: ProofRequest,
+  { user, secret, fresh, witness, waitedMs, settleMs }: ProofRequest,
   signal: AbortSignal,
 ): Promise<NotReady | undefined> {
   const token = secret ? await tokenOf(client, secret, fresh, signal) : (await requestToken(client, user, signal)).token;
   if (token === undefined) return { reason: "the token controller has not filled its Secret yet", againMs: undefined };
   if (!(await proveReady(client, token, user, witness, signal)))
-    return { reason: "the API server does not see the change yet", againMs: again ? UNPROVED_AGAIN_MS : UNPROVED_MS };
+    return { reason: UNSEEN, againMs: Math.min(Math.max(UNPROVED_MS.min, waitedMs), UNPROVED_MS.max) };
   await pause(settleMs, signal);
   return undefined;
 }

@@ -21,7 +21,7 @@ import type { Applied, Done, Read, Settlement, SubjectRecord } from "../shared/l
 import { knowledgeOf } from "../shared/ledger/record.ts";
 import { ConflictError, carryOut, getBinding, getRole, observe } from "./cluster.ts";
 import type { NotReady } from "./ready.ts";
-import { whyNotReady } from "./ready.ts";
+import { UNSEEN, whyNotReady } from "./ready.ts";
 import type { Run } from "./run.ts";
 import { doneBy, noteNames, noteRecord, reasonsIn } from "./run.ts";
 
@@ -103,7 +103,7 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   const after = await apply(run, settings, { wanted, seen: own, state, record: read.record, began });
   if (typeof after === "string") return after === "again" ? "again" : { kind: after };
   if (decision.kind !== "present") return settleAbsent(run, settings, read.record, decision);
-  const proved = await prove(run, settings, wanted!, after, read.record);
+  const proved = await prove(run, settings, wanted!, after, read);
   if (proved.waits) {
     const done = { ...doneBy(run), revokes: revokesOf(run, read.record, proved.applied) };
     const verdict = await settings.ledger.park(run.subject, run.me, read.record, proved.waits.reason, proved.applied, done);
@@ -183,7 +183,7 @@ async function prove(
   settings: Settings,
   wanted: Wanted,
   seen: Seen,
-  record: SubjectRecord,
+  { record, now }: Read,
 ): Promise<{ waits: NotReady | undefined; applied: Applied }> {
   const settled = appliedFrom(wanted, seen);
   if (!run.wrote && record.result === "ready") return { waits: undefined, applied: settled };
@@ -191,8 +191,8 @@ async function prove(
   const witness = run.wrote ? witnessOf(run.before!.role?.rules, rules) : (record.applied?.witness ?? wholeWitness(rules));
   const [secret] = seen.secrets;
   const fresh = run.before?.secrets.every(({ metadata }) => metadata!.uid !== secret?.metadata!.uid) ?? false;
-  const again = record.result === "pending" && record.written === record.stamp;
-  const waits = await whyNotReady(run.client, { user: run.subject.user, secret, fresh, witness, again, settleMs: settings.readySettleMs }, run.signal);
+  const waitedMs = record.result === "pending" && record.written === record.stamp && record.reason === UNSEEN ? now - record.since : 0;
+  const waits = await whyNotReady(run.client, { user: run.subject.user, secret, fresh, witness, waitedMs, settleMs: settings.readySettleMs }, run.signal);
   return { waits, applied: waits ? appliedFrom(wanted, seen, witness) : settled };
 }
 

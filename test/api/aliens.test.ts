@@ -50,7 +50,15 @@ async function readyUser(user: string, cluster: string): Promise<void> {
   await loggedIn(house, user, cluster);
 }
 const reasonIs = (cluster: string, user: string, reason: string): Promise<unknown> =>
-  waitUntil(`the reason is "${reason}"`, async () => (await house.row(cluster, user))?.reason === reason, DEADLINE);
+  waitUntil(
+    `the reason is "${reason}"`,
+    async () => {
+      const row = await house.row(cluster, user);
+      if (row?.reason !== reason) throw new Error(`it is ${JSON.stringify(row)}`);
+      return row;
+    },
+    DEADLINE,
+  );
 const tampering = (cluster: string, kind: string): Promise<number> => metricOf([house.producer], "understudy_tampering_total", { cluster, kind });
 const who = (user: string) => ({ user, extras: { principalid: [`local://${user}`], username: [user] } });
 

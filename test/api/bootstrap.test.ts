@@ -137,6 +137,22 @@ test("other settings make another fence: open extras, groups of any form, other 
   await waitUntil("no token may be asked for", async () => (await asWorker("POST", `${HOME}/serviceaccounts/${U}/token`, { spec: {} })).status === 403);
 });
 
+test("an API server with an audience of its own is told to bootstrap, and tokens for it may be asked for besides the usual ones", async () => {
+  const ask = async (audience: string): Promise<number> => {
+    const spec = { expirationSeconds: 3600, audiences: [audience] };
+    return (await asWorker("POST", `${HOME}/serviceaccounts/${U}/token`, { spec })).status;
+  };
+  const { account } = made("u-ada");
+  await asAdmin("POST", `${HOME}/serviceaccounts`, account());
+  await apply(server, await manifestOf({ ...RANCHER, ...REQUEST }, ["--audience", "https://kube.example.org", "kube"]));
+  for (const audience of ["https://kube.example.org", "kube", "https://kubernetes.default.svc"])
+    await waitUntil(`a token for ${audience} may be asked for`, async () => (await ask(audience)) === 201);
+  assert.equal(await ask("vault"), 422);
+  await apply(server, await manifestOf({ ...RANCHER, ...REQUEST }));
+  await waitUntil("none for its own audience any more", async () => (await ask("kube")) === 422);
+  await asAdmin("DELETE", `${HOME}/serviceaccounts/${U}`);
+});
+
 test("applied again it changes nothing, for whoever applies it does not know what was applied before", async () => {
   const manifest = await manifestOf({ ...RANCHER, ...REQUEST });
   const lines = await apply(server, manifest);

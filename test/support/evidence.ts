@@ -54,7 +54,8 @@ export async function loggedIn(house: House, ...login: Parameters<House["login"]
     `${login[0]} is logged in`,
     async () => {
       const { status, body } = await house.login(...login);
-      return status === 200 ? body : undefined;
+      if (status === 200) return body;
+      throw new Error(`${status} ${JSON.stringify(body)}`);
     },
     { deadlineMs: DEADLINE_MS },
   );

@@ -2,9 +2,9 @@
 // of their own, started through the CLI. Tests look at it through public faces only: the clusters' objects, the hook's answers, the CLI's JSON, /metrics.
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ApiServer } from "../apiserver/start.ts";
 import { startApiServer } from "../apiserver/start.ts";
@@ -107,7 +107,6 @@ export class House implements AsyncDisposable {
 
   async #furnish(options: HouseOptions): Promise<void> {
     const { management, clusters, folder } = this;
-    const { mkdir } = await import("node:fs/promises");
     await mkdir(this.clustersDir);
     if (management) await writeFile(join(folder, "management.yaml"), await (options.managementKubeconfig?.(management) ?? management.kubeconfig));
     for (const [id, server] of clusters) {
@@ -213,15 +212,25 @@ export class House implements AsyncDisposable {
       `${cluster}/${user} is ${state}`,
       async () => {
         const row = await this.row(cluster, user);
-        return row?.state === state && row.observedGeneration >= (options?.generation ?? 0) ? row : undefined;
+        if (row?.state === state && row.observedGeneration >= (options?.generation ?? 0)) return row;
+        throw new Error(`it is ${JSON.stringify(row)}`);
       },
       { deadlineMs: options?.deadlineMs ?? 20_000, everyMs: 20 },
     );
   }
 
+  /** For whoever wants to know why a test was red. */
+  async #keepLogs(folder: string | undefined): Promise<void> {
+    if (folder === undefined) return;
+    await mkdir(folder, { recursive: true });
+    const lines = this.processes.flatMap((one) => one.lines.map((line) => JSON.stringify(line)));
+    await writeFile(join(folder, `${basename(process.argv[1] ?? "")}-${basename(this.folder)}.log`), lines.join("\n"));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { child } of this.processes) if (child.exitCode === null && child.signalCode === null) child.kill("SIGCONT");
-    await Promise.all(this.processes.map((process) => process.stop("SIGKILL")));
+    await Promise.all(this.processes.map((one) => one.stop("SIGKILL")));
+    await this.#keepLogs(process.env["UNDERSTUDY_TEST_LOGS"]);
     await Promise.all([this.redis.stop(), this.management?.stop(), ...[...this.clusters.values()].map((server) => server.stop())]);
     await rm(this.folder, { recursive: true, force: true });
   }

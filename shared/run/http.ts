@@ -8,6 +8,8 @@ import type { Metrics } from "./metrics.ts";
 import type { Listen } from "./setting-values.ts";
 
 const BODY_BYTES_MAX = 1024 * 1024;
+/** So much of a body that is refused is still read. */
+const UNREAD_BYTES_MAX = 16 * BODY_BYTES_MAX;
 
 /** An HTTP server that coerces nothing, drops nothing, and shows no error's insides. */
 export function openHttp(log: Log): FastifyInstance {
@@ -27,14 +29,28 @@ export function openHttp(log: Log): FastifyInstance {
   });
   app.server.on("request", ({ socket }) => silent.delete(socket));
   app.addHook("preClose", async () => silent.forEach((socket) => socket.destroy()));
-  app.setErrorHandler((error: FastifyError, request, reply) => {
+  app.setErrorHandler(async (error: FastifyError, request, reply) => {
     const status = error.statusCode ?? 500;
     if (status >= 500) log.requestFailed({ err: error, method: request.method, route: request.routeOptions.url });
-    const said = error.code === "FST_ERR_CTP_BODY_TOO_LARGE" ? `body: at most ${BODY_BYTES_MAX} bytes` : error.message;
-    return problem(reply, status, status >= 500 ? "it is in the log" : said);
+    if (error.code !== "FST_ERR_CTP_BODY_TOO_LARGE") return problem(reply, status, status >= 500 ? "it is in the log" : error.message);
+    await readOn(request.raw);
+    return problem(reply, status, `body: at most ${BODY_BYTES_MAX} bytes`);
   });
   app.setNotFoundHandler((request, reply) => problem(reply, 404, `no ${request.method} here`));
   return app;
+}
+
+/** The connection closes after this answer: with bytes of the request unread it would be reset, and the client would see that instead. The limit of a request's time holds. */
+async function readOn(body: IncomingMessage): Promise<void> {
+  let bytes = 0;
+  try {
+    for await (const chunk of body.iterator({ destroyOnReturn: false })) {
+      bytes += (chunk as Buffer).length;
+      if (bytes > UNREAD_BYTES_MAX) return;
+    }
+  } catch {
+    // The client has gone, and waits for no answer.
+  }
 }
 
 const TITLES: Record<number, string> = {

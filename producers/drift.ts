@@ -2,7 +2,7 @@
 // What was not heard (before the start, in a gap) is for the resync, which is asked for.
 import type { KubernetesObject } from "@kubernetes/client-node";
 import type { Drift as Difference, Sight } from "../shared/decide/drift.ts";
-import { driftIn, isLeftBehind, nameIn, userIn } from "../shared/decide/drift.ts";
+import { driftIn, isLeftBehind, isOwnPast, nameIn, userIn } from "../shared/decide/drift.ts";
 import type { Kind } from "../shared/decide/plan.ts";
 import { isMadeByOthers, isStopped } from "../shared/decide/rival.ts";
 import type { ClusterClient } from "../shared/kube/client.ts";
@@ -118,6 +118,7 @@ export class Drift {
     const left = !record.applied && record.obs >= record.gen && ["removed", "waiting"].includes(record.result) && isLeftBehind(sight, user, install);
     // A run at work may have written it; an object of somebody removed may be the last event before its end.
     if (record.owner !== "" || (left && !again)) return false;
+    if (record.applied && isOwnPast(sight, record.applied)) return true;
     const drift = record.applied ? driftIn(sight, user, record.applied, install) : left ? { what: "it was made after the removal" } : undefined;
     if (drift) await this.#report(sight.kind, user, drift, record);
     return true;

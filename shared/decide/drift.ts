@@ -1,4 +1,4 @@
-// Whether an object that a watch showed is still what was settled. Judged by content, never by version: our own writes, a token's fill and its first use are no drift. Pure.
+// Whether an object that a watch showed is still what was settled. Judged by content: our own writes, a token's fill and its first use are no drift. Pure.
 import type { KubernetesObject, RbacV1Subject, V1ClusterRole, V1ClusterRoleBinding, V1Secret } from "@kubernetes/client-node";
 import type { Applied } from "../ledger/record.ts";
 import { INSTALL_ANNOTATION, NAMESPACE, SECRET_ACCOUNT_ANNOTATION, SECRET_ACCOUNT_LABEL, USER_ANNOTATION, nameOf, userOf } from "../names.ts";
@@ -6,7 +6,7 @@ import { wantedThen } from "./memory.ts";
 import { accountDiffers, bindingDiffers, isAggregated, loginEndsOf, roleDiffers, roleRefIsOwn, secretDiffers, secretRefOf } from "./objects.ts";
 import type { Kind } from "./plan.ts";
 import { ownerOf } from "./plan.ts";
-import { isOfOurs } from "./rival.ts";
+import { isOfOurs, otherManagerOf } from "./rival.ts";
 import type { Profile } from "./rules.ts";
 import { beyond, rulesFor } from "./rules.ts";
 
@@ -34,6 +34,13 @@ export function userIn(sight: Pick<Sight, "kind" | "object">): string | undefine
   const of = nameIn(sight);
   const marked = sight.object.metadata?.annotations?.[USER_ANNOTATION];
   return marked !== undefined && nameOf(marked) === of ? marked : userOf(of);
+}
+
+/** Whether it is a role as we wrote it before what was settled, and is only heard of now. https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions */
+export function isOwnPast({ kind, object, gone }: Sight, { role }: Applied): boolean {
+  const { uid, resourceVersion } = object.metadata ?? {};
+  const isPast = kind === "ClusterRole" && !gone && uid === role.uid && Number(resourceVersion) < Number(role.resourceVersion);
+  return isPast && otherManagerOf(object) === undefined;
 }
 
 /** How it differs from what was settled; undefined = it does not, or is nothing that counts. */

@@ -32,7 +32,7 @@ export function overwrittenIn({ role, account, binding }: Seen, settled: Wanted)
 }
 
 /** Who else wrote it last; undefined where that was us: whoever made what we adopted, or filled something in, still owns fields of it. https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers */
-function otherManagerOf(object: KubernetesObject): string | undefined {
+export function otherManagerOf(object: KubernetesObject): string | undefined {
   const at = ({ time }: V1ManagedFieldsEntry): number => new Date(time ?? 0).getTime();
   const latest = (entries: readonly V1ManagedFieldsEntry[]): V1ManagedFieldsEntry | undefined => entries.toSorted((a, b) => at(b) - at(a))[0];
   const entries = (object.metadata?.managedFields ?? []).filter(({ manager }) => manager !== undefined);

@@ -79,9 +79,13 @@ function waitAfter(error: unknown, failures: number): number {
   return Math.min(BACKOFF_MS_MAX, 100 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random() / 2);
 }
 
+/** What a timer can hold, 24.8 days: it fires at once for more. https://nodejs.org/api/timers.html#settimeoutcallback-delay-args */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** Waits, or returns at once when the signal ends it. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
+  if (ms > TIMER_MS_MAX) return pause(TIMER_MS_MAX, signal).then(() => pause(ms - TIMER_MS_MAX, signal));
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);

@@ -1,4 +1,4 @@
-// What of an impersonator's objects is drift, and what of it is tampering: by content, never by version. Whatever our own steps leave is none.
+// What of an impersonator's objects is drift, and what of it is tampering: by content. Whatever our own steps leave is none.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { KubernetesObject } from "@kubernetes/client-node";

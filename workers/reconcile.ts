@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { V1PolicyRule } from "@kubernetes/client-node";
 import type { Decision, Policy } from "../shared/decide/identity.ts";
-import { decide } from "../shared/decide/identity.ts";
+import { decide, isRestored } from "../shared/decide/identity.ts";
 import type { InTheWay } from "../shared/decide/memory.ts";
 import { appliedFrom, holderOf, inTheWayReason, memoryOf, ownOnly, rememberedObjects, remembersAll, wantedThen } from "../shared/decide/memory.ts";
 import type { TokenMode, Wanted } from "../shared/decide/objects.ts";
@@ -81,10 +81,11 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
   run.before ??= seen;
   if (!read.complete) return { kind: "incomplete" };
   // Told of after the lock was taken: not looked at yet.
-  const known = run.strays.size;
+  const looked = run.strays.size;
   for (const name of read.record.strays) run.strays.add(name);
-  if (run.strays.size > known) return "again";
-  const decision = decide(knowledgeOf(user, read.record, read.now), settings.policy);
+  if (run.strays.size > looked) return "again";
+  const known = knowledgeOf(user, read.record, read.now);
+  const decision = decide(known, settings.policy);
   const wanted = wantedFor(decision, settings);
   const { own, inTheWay } = ownOnly(seen, user, { install: settings.install, adopt: settings.adopt && wanted !== undefined }, read.record.applied);
   run.because = reasonsIn(read.record);
@@ -109,7 +110,10 @@ async function pass(run: Run, taken: { readonly takeover: boolean; readonly read
     const verdict = await settings.ledger.park(run.subject, run.me, read.record, proved.waits.reason, proved.applied, done);
     return verdict === "ok" ? { kind: "pending", ...proved.waits } : { kind: verdict };
   }
-  const reasons = [decision.dropped.length > 0 && `left out: ${decision.dropped.join("; ")}`, read.record.restored && "restored from the role"].filter(Boolean);
+  const reasons = [
+    decision.dropped.length > 0 && `left out: ${decision.dropped.join("; ")}`,
+    isRestored(known, settings.policy) && "restored from the role",
+  ].filter(Boolean);
   return settle(run, settings, read.record, { result: "ready", reason: reasons.join("; ").slice(0, 1000), applied: proved.applied, next: decision.next });
 }
 

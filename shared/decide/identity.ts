@@ -53,6 +53,12 @@ export function decide(known: Knowledge, policy: Policy): Decision {
   return { kind: "present", identity, loginEnds: isDropped(known) ? undefined : known.login, next, dropped };
 }
 
+/** Whether somebody is who they are only because the seen role says so: nobody has told as much since Redis was lost. */
+export function isRestored(known: Knowledge, policy: Policy): boolean {
+  const [seen, told] = [known, { ...known, restored: undefined }].map((one) => decide(one, policy)).map((one) => one.kind === "present" && one.identity);
+  return known.restored !== undefined && JSON.stringify(seen) !== JSON.stringify(told);
+}
+
 /** The login grant, while it counts. */
 function runningLogin(known: Knowledge): LoginGrant | undefined {
   const { login, now } = known;

@@ -15,5 +15,8 @@ test("somebody counts as restored only where the role says more than the sources
   assert.equal(restoredWith(user, { facts: facts({ user }) }), false, "the User object says as much");
   assert.equal(restoredWith({ ...user, groups: [org1] }, { facts: facts({ user }) }), true, "a group that only the role remembers");
   assert.equal(restoredWith({ groups: ["github_org://old"] }, { facts: facts({ providers: { github: { groups: [org1] } } }) }), false, "a provider has spoken");
+  const login = { at: 0, end: NOW + DAY_MS };
+  assert.equal(restoredWith(user, { facts: facts({ user }), login }), true, "its login, too, is known from the role");
+  assert.equal(restoredWith(user, { facts: facts({ user }), login: { ...login, at: NOW } }), false, "its login was told");
   assert.equal(isRestored(knowledge({ grants: [aGrant()], facts: facts({ user }) }), aPolicy()), false, "nothing was restored");
 });

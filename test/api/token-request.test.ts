@@ -21,7 +21,6 @@ import { waitUntil } from "../support/wait-until.ts";
 
 const CLUSTER = "c-one";
 const DEADLINE = { deadlineMs: 60_000 };
-/** The API server's own cache of tokens that it has seen. */
 const REF = "rancher.io/service-account.secret-ref";
 let house: House;
 before(async () => {

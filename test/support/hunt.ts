@@ -76,6 +76,17 @@ export async function dumpOf(redis: TestRedis): Promise<Map<string, string>> {
   }
 }
 
+/** Those of a dump's keys that do not expire. */
+export async function lastingIn(redis: TestRedis, keys: Iterable<string>): Promise<string[]> {
+  const client = new Redis(redis.socket);
+  try {
+    const all = await Promise.all([...keys].map(async (key) => ({ key, ms: await client.pttl(key.slice("redis ".length)) })));
+    return all.filter(({ ms }) => ms === -1).map(({ key }) => key);
+  } finally {
+    client.disconnect();
+  }
+}
+
 async function valueOf(client: Redis, key: string): Promise<unknown> {
   const type = await client.type(key);
   if (type === "string") return client.get(key);

@@ -28,19 +28,15 @@ export async function told(house: House, cluster: string, user: string, act: () 
 
 /** Waits until all that is known of the subject is settled as this. */
 export async function settledAs(house: House, cluster: string, user: string, state: StatusRow["state"], deadlineMs = TAKE_OVER_MS): Promise<StatusRow> {
-  const seen: { row?: StatusRow | undefined } = {};
-  try {
-    return await waitUntil(
-      `${cluster}/${user} is ${state}`,
-      async () => {
-        seen.row = await house.row(cluster, user);
-        return seen.row?.state === state && seen.row.observedGeneration >= seen.row.generation ? seen.row : undefined;
-      },
-      { deadlineMs, everyMs: 50 },
-    );
-  } catch (error) {
-    throw new Error(`${(error as Error).message}: ${JSON.stringify(seen.row)}`, { cause: error });
-  }
+  return waitUntil(
+    `${cluster}/${user} is ${state}`,
+    async () => {
+      const row = await house.row(cluster, user);
+      if (row?.state === state && row.observedGeneration >= row.generation) return row;
+      throw new Error(`it is ${JSON.stringify(row)}`);
+    },
+    { deadlineMs, everyMs: 50 },
+  );
 }
 
 /** Lets a held call go on, waits until the API server has answered it, and returns it: whoever sent it may no longer be there to hear. */

@@ -10,10 +10,11 @@ import type { Ledger } from "../shared/ledger/ledger.ts";
 import type { SubjectRecord } from "../shared/ledger/record.ts";
 import { CLUSTER_MISSING } from "../shared/ledger/status.ts";
 import { nameOf } from "../shared/names.ts";
+import type { Subject } from "../shared/subject.ts";
 import type { Config } from "../shared/run/config.ts";
 import type { Bindings } from "./bindings.ts";
 import type { Found } from "./found.ts";
-import { listAll } from "./found.ts";
+import { findOne, listAll } from "./found.ts";
 import { REMOVALS_MIN } from "./import.ts";
 import { submitWithCandidates } from "./tell.ts";
 
@@ -39,8 +40,10 @@ export interface ResyncParts {
 }
 
 /** @throws ApiError when a list cannot be had whole. */
-export async function resync({ client, ledger, bindings, config, run, allowed = 0 }: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
+export async function resync(parts: ResyncParts, signal: AbortSignal): Promise<ResyncResult> {
+  const { client, ledger, config, run, allowed = 0 } = parts;
   const { cluster } = client;
+  const began = await ledger.now();
   const { found, ranchers, strays, aliens, roleBindingsHidden } = await listAll(client, config.install, signal);
   const tampered: { user: string; alien: string }[] = [];
   let woken = 0;
@@ -61,7 +64,7 @@ export async function resync({ client, ledger, bindings, config, run, allowed = 
     const waits = waitsForRancher(record, run);
     if (waits && ranchers.has(nameOf(subject.user)) && !config.adopt) continue;
     const others = (strays.get(nameOf(subject.user)) ?? []).filter((name) => name !== record.applied?.secret?.name);
-    if (others.length === 0 && !waits && !differs(record, objects, config, run)) continue;
+    if (others.length === 0 && !waits && !(differs(record, objects, config, run) && (await differsStill(parts, subject, began, signal)))) continue;
     await ledger.submit(subject, { strays: others }, "resync", "binding");
     woken += 1;
   }
@@ -70,14 +73,36 @@ export async function resync({ client, ledger, bindings, config, run, allowed = 
   const goOn = asking.length <= allowed;
   for (const [user, { role }] of [...forgotten, ...(held ? [] : orphans), ...(goOn ? asking : [])]) {
     signal.throwIfAborted();
-    const copy = await ledger.learn(user, { join: cluster });
-    const candidates = bindings.candidatesFor(cluster, user, groupsIn(role));
-    await ledger.submit({ cluster, user }, { copy, candidates, strays: strays.get(nameOf(user)) ?? [] }, "orphan", "binding");
-    await submitWithCandidates(ledger, bindings, { cluster, user }, { copy }, "facts", "binding");
+    await tellOf(parts, user, groupsIn(role), strays.get(nameOf(user)) ?? [], began);
     woken += 1;
   }
   const known = { subjects, woken, aliens: tampered, roleBindingsHidden };
   return { ...known, orphans: orphans.length + others.length, held: goOn ? 0 : asking.length };
+}
+
+/** Of somebody whom the ledger does not know, or not well: what stands for them is looked at, and their groups' bindings count. */
+async function tellOf(parts: ResyncParts, user: string, groups: readonly string[], strays: readonly string[], began: number): Promise<void> {
+  const { client, ledger, bindings } = parts;
+  const subject = { cluster: client.cluster, user };
+  const copy = await ledger.learn(user, { join: subject.cluster });
+  const candidates = bindings.candidatesFor(subject.cluster, user, groups);
+  // Whoever was settled meanwhile was looked at: the bindings alone may be new.
+  const cause = strays.length === 0 && (await isSettledSince(ledger, subject, began)) ? "facts" : "orphan";
+  await ledger.submit(subject, { copy, candidates, strays }, cause, "binding");
+  await submitWithCandidates(ledger, bindings, subject, { copy }, "facts", "binding");
+}
+
+const isSettledSince = async (ledger: Ledger, subject: Subject, began: number): Promise<boolean> => ((await ledger.record(subject))?.settledAt ?? 0) >= began;
+
+/**
+ * Whether somebody who differs from the lists differs from what stands now too. Whoever was settled after the lists began may stand there as they were before:
+ * to submit them would take `ready` from people who were just answered so.
+ */
+async function differsStill({ client, ledger, config, run }: ResyncParts, subject: Subject, began: number, signal: AbortSignal): Promise<boolean> {
+  if (!(await isSettledSince(ledger, subject, began))) return true;
+  const objects = await findOne(client, subject.user, config.install, signal);
+  const record = await ledger.record(subject);
+  return record === undefined || differs(record, objects, config, run);
 }
 
 type Entry = [user: string, objects: Found];

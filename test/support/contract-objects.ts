@@ -204,6 +204,28 @@ contract(
 );
 
 contract(
+  ["list clusterroles fieldSelector", "list clusterrolebindings fieldSelector", "list serviceaccounts fieldSelector"],
+  "a list of one name holds that object alone, or nothing",
+  async (server) => {
+    const subjects = [{ kind: "Group", apiGroup: "rbac.authorization.k8s.io", name: "nobody" }];
+    const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "one-name" };
+    for (const [collection, rest] of [
+      [ROLES, { rules: [] }],
+      [BINDINGS, { roleRef, subjects }],
+      [`${HOME}/serviceaccounts`, {}],
+    ] as const) {
+      for (const name of ["one-name", "one-name-more"]) await made(server, collection, { metadata: { name }, ...rest });
+      const named = async (name: string): Promise<Seen[]> => (await server.call("GET", `${collection}?fieldSelector=metadata.name%3D${name}`)).body.items ?? [];
+      assert.deepEqual(
+        (await named("one-name")).map(({ metadata }) => metadata.name),
+        ["one-name"],
+      );
+      assert.deepEqual(await named("nobody"), []);
+    }
+  },
+);
+
+contract(
   ["list namespaces metadata fieldSelector", "watch namespaces metadata fieldSelector"],
   "one object is followed by its name alone, until it has gone",
   async (server) => {

@@ -5,7 +5,7 @@ import { type LoginParts, storeLogin } from "../../producers/logins.ts";
 import type { Binding } from "../../producers/rancher.ts";
 import { decide } from "../../shared/decide/identity.ts";
 import type { Kind } from "../../shared/decide/plan.ts";
-import { ClusterClient, type List } from "../../shared/kube/client.ts";
+import { type CallOptions, ClusterClient, type List } from "../../shared/kube/client.ts";
 import { knowledgeOf } from "../../shared/ledger/record.ts";
 import type { Subject } from "../../shared/subject.ts";
 import { aPolicy } from "./builders.ts";
@@ -62,25 +62,27 @@ const KINDS: Readonly<Record<string, Kind>> = {
   clusterrolebindings: "ClusterRoleBinding",
 };
 /** A cluster that lists what these models hold, and no RoleBinding. */
-export const listing = (models: readonly ObjectModel[]): ListedCluster =>
-  new ListedCluster((path) =>
-    models.flatMap((model): KubernetesObject[] => {
-      const kind = KINDS[path.split("/").at(-1)!];
-      return kind === undefined ? [] : model.all(kind);
-    }),
-  );
+export const listing = (models: readonly ObjectModel[]): ListedCluster => new ListedCluster((path) => itemsOf(models, path));
+
+type Items = (path: string, query: NonNullable<CallOptions["query"]>) => readonly KubernetesObject[] | Promise<readonly KubernetesObject[]>;
+/** What the models hold of the kind that a path lists. */
+export const itemsOf = (models: readonly ObjectModel[], path: string): KubernetesObject[] =>
+  models.flatMap((model): KubernetesObject[] => {
+    const kind = KINDS[path.split("/").at(-1)!];
+    return kind === undefined ? [] : model.all(kind);
+  });
 
 /** A cluster that answers lists, and nothing else. */
 export class ListedCluster extends ClusterClient {
-  readonly #items: (path: string) => readonly KubernetesObject[];
+  readonly #items: Items;
 
   /** `items` may throw: that list cannot be had. */
-  constructor(items: (path: string) => readonly KubernetesObject[]) {
+  constructor(items: Items) {
     super(CLUSTER, { server: "http://127.0.0.1:1", tls: {}, proxyUrl: undefined, authorize: async () => ({}) }, "test");
     this.#items = items;
   }
 
-  override async list<T extends KubernetesObject>(path: string): Promise<List<T>> {
-    return { items: [...this.#items(path)] as T[], resourceVersion: "1" };
+  override async list<T extends KubernetesObject>(path: string, query: CallOptions["query"] = {}): Promise<List<T>> {
+    return { items: [...(await this.#items(path, query))] as T[], resourceVersion: "1" };
   }
 }

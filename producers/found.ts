@@ -63,7 +63,7 @@ export async function listObjects(client: ClusterClient, query: CallOptions["que
   return { roles: roles.items, bindings: bindings.items, accounts: accounts.items, secrets: secrets.items, roleBindings };
 }
 
-/** One user's objects as they are now: four lists of one name each, which cost an API server no more than GETs. Secrets count that have the account's label. @throws ApiError. */
+/** One user's objects as they are now: three lists of one name, which an API server reads by their key, and one of the Secrets with the account's label. @throws ApiError. */
 export async function findOne(client: ClusterClient, user: string, install: string, signal: AbortSignal): Promise<Found | undefined> {
   const name = nameOf(user);
   const named = { fieldSelector: `metadata.name=${name}` };

@@ -61,14 +61,18 @@ async function textOf(url: string, headers: Record<string, string> = {}): Promis
   return `${JSON.stringify([...response.headers])}\n${await response.text()}`;
 }
 
-/** Every key with its value, of whatever type. */
+/** Every key with its value, of whatever type; without those that went while they were read. */
 export async function dumpOf(redis: TestRedis): Promise<Map<string, string>> {
   const client = new Redis(redis.socket);
   try {
     const dump = new Map<string, string>();
     for (let cursor = "", keys: string[] = []; cursor !== "0";) {
       [cursor, keys] = await client.scan(cursor || "0", "COUNT", 500);
-      for (const key of keys) dump.set(`redis ${key}`, JSON.stringify([key, await valueOf(client, key)]));
+      for (const key of keys) {
+        const value = await valueOf(client, key);
+        // Redis keeps nothing that is empty.
+        if (Object.keys(value ?? {}).length > 0 || typeof value === "string") dump.set(`redis ${key}`, JSON.stringify([key, value]));
+      }
     }
     return dump;
   } finally {
@@ -87,7 +91,8 @@ export async function lastingIn(redis: TestRedis, keys: Iterable<string>): Promi
   }
 }
 
-async function valueOf(client: Redis, key: string): Promise<unknown> {
+/** Nothing, or something empty, where it has just gone. */
+async function valueOf(client: Redis, key: string): Promise<object | string | null> {
   const type = await client.type(key);
   if (type === "string") return client.get(key);
   if (type === "hash") return client.hgetall(key);
@@ -95,7 +100,6 @@ async function valueOf(client: Redis, key: string): Promise<unknown> {
   if (type === "set") return client.smembers(key);
   if (type === "zset") return client.zrange(key, "0", "-1", "WITHSCORES");
   if (type === "stream") return client.xrange(key, "-", "+");
-  // Gone between SCAN and TYPE.
-  if (type === "none") return undefined;
+  if (type === "none") return null;
   throw new Error(`a key of type ${type} cannot be searched`);
 }

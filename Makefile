@@ -3,17 +3,19 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
+# The pinned one, without npx, which takes most of a second to find it and warns of the older Node that it runs on itself.
+NODE := node_modules/.bin/node
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .NOTPARALLEL:
 .PHONY: demo demo-real test check node redis nginx chromium apiserver
 
 # People, bindings, logins and accidents on simulated clusters, with a real Redis, real workers and the dashboard.
 demo: node_modules/.package-lock.json redis
-	@npx --no-install understudy dev $(DEMO)
+	@$(NODE) deploy/understudy.mjs dev $(DEMO)
 
 # The same on real Kubernetes API servers.
 demo-real: node_modules/.package-lock.json redis apiserver
-	@npx --no-install node deploy/embedded/demo-real.ts $(DEMO)
+	@$(NODE) deploy/embedded/demo-real.ts $(DEMO)
 
 # Types, lint, format and sizes, then every test. Minutes more the first time, when the API server is built.
 test: node_modules/.package-lock.json redis nginx chromium apiserver

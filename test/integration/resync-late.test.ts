@@ -10,7 +10,7 @@ import { nameOf } from "../../shared/names.ts";
 import { anIdentity, wanted } from "../support/builders.ts";
 import { type Bench, DAY, aSettlement, benchOn, redisForFile, toldGrant } from "../support/ledger.ts";
 import { ObjectModel, carryOut } from "../support/object-model.ts";
-import { CLUSTER, ListedCluster, TEAM, aCrtb, bindingsAt, going, itemsOf } from "../support/told.ts";
+import { CLUSTER, ListedCluster, TEAM, aCrtb, bindingsAt, going, itemsOf, listing } from "../support/told.ts";
 
 const { redis } = await redisForFile();
 const CONFIG = { source: "rancher", install: "understudy", removalsMax: 0.2, profile: "strict", tokenMode: "secret", adopt: false } as const;
@@ -30,8 +30,18 @@ async function work(bench: Bench, model: ObjectModel, goal: Wanted | undefined, 
   assert.equal(await bench.ledger.settle(subject, me, record, aSettlement(outcome)), "ok");
 }
 
+/** How many a resync wakes. */
+async function resynced({ ledger }: Bench, client: ListedCluster, bindings = new Bindings()): Promise<number> {
+  const { run } = await ledger.mark();
+  try {
+    return (await resync({ client, ledger, bindings, config: CONFIG, run }, going)).woken;
+  } finally {
+    await client.close();
+  }
+}
+
 /** A resync during which something happens, after the lists have been read and before anything is judged. */
-async function resyncedAround(bench: Bench, model: ObjectModel, meanwhile: () => Promise<void>): Promise<number> {
+function resyncedAround(bench: Bench, model: ObjectModel, meanwhile: () => Promise<void>): Promise<number> {
   let happened: Promise<void> | undefined;
   const client = new ListedCluster(async (path, { fieldSelector, labelSelector }) => {
     if (fieldSelector || labelSelector?.toString().endsWith(name)) return itemsOf([model], path);
@@ -39,12 +49,7 @@ async function resyncedAround(bench: Bench, model: ObjectModel, meanwhile: () =>
     await (happened ??= Promise.resolve().then(meanwhile));
     return items;
   });
-  const { run } = await bench.ledger.mark();
-  try {
-    return (await resync({ client, ledger: bench.ledger, bindings: new Bindings(), config: CONFIG, run }, going)).woken;
-  } finally {
-    await client.close();
-  }
+  return resynced(bench, client);
 }
 
 const lateWork: Readonly<Record<string, readonly [before: Wanted | undefined, then: Wanted | undefined]>> = {
@@ -93,13 +98,7 @@ test("a first set-up that ends while its role is taken for a forgotten one is no
     await bench.ledger.settle(subject, me, record, aSettlement({ applied: appliedFrom(goal, model.seen(name)) }));
     return learn(...told);
   };
-  const client = new ListedCluster((path) => itemsOf([model], path));
-  const { run } = await bench.ledger.mark();
-  try {
-    await resync({ client, ledger: bench.ledger, bindings, config: CONFIG, run }, going);
-  } finally {
-    await client.close();
-  }
+  await resynced(bench, listing([model]), bindings);
   const after = (await bench.ledger.record(subject))!;
   assert.equal(after.look, false);
   assert.equal(after.candidates.length, 1);

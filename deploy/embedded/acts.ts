@@ -9,7 +9,7 @@ import { sentence, whenSettled } from "./settled.ts";
 
 const SETTLE_MS_MAX = 60_000;
 /** Between acts, so that the records' own lines stand where they belong. */
-const BREATH_MS = 300;
+const BREATH_MS = 150;
 
 function storyOf({ login: first, member, admin, leaves, drift, proof, other }: Cast): (Act | undefined)[] {
   const [unplugged, caughtUp] = unplugging();

@@ -6,7 +6,7 @@ import type { StatusRow } from "../../shared/ledger/status.ts";
 import { subjectKey } from "../../shared/subject.ts";
 import { statusRows } from "../commands/status.ts";
 
-const LOOK_MS = 200;
+const LOOK_MS = 100;
 /** More changes than this at one look are counted, not listed. */
 const LINES_MAX = 40;
 

@@ -1,8 +1,5 @@
 #!/usr/bin/env node
-// The command `understudy`. Plain JavaScript that any Node can read, so that an old one gets a sentence and not a stack.
-import { enableCompileCache } from "node:module";
-import { join } from "node:path";
-
+// The command `understudy`. Plain JavaScript that any Node can read, which imports nothing before it has looked at the Node, so that an old one gets a sentence and not a stack.
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 
 if (major < 22 || (major === 22 && minor < 19)) {
@@ -16,6 +13,7 @@ if (!process.features.typescript) {
   console.error(`understudy runs TypeScript as it is, and ${process.execPath} ${process.versions.node} does not: use Node 24, and no --no-strip-types`);
   process.exit(1);
 }
+const { enableCompileCache } = await import("node:module");
 // A third of a command's start is compiling, the same each time. Not in Node's usual folder, which is under /tmp for anybody to write. Where this cannot be written, nothing is kept.
-enableCompileCache(join(import.meta.dirname, "..", "node_modules", ".cache", "node"));
+enableCompileCache(`${import.meta.dirname}/../node_modules/.cache/node`);
 await import("./cli.ts");

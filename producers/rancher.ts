@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { UserObject, ValueKey } from "../shared/subject.ts";
 import { ClusterId, EXTRA_KEYS, ID_LENGTH_MAX, canonical } from "../shared/subject.ts";
+import { timeIn } from "../shared/time.ts";
 
 /** The five kinds, by their resource names. */
 export const SOURCES = ["clusterroletemplatebindings", "projectroletemplatebindings", "globalrolebindings", "users", "userattributes"] as const;
@@ -148,9 +149,7 @@ export function readAttribute(object: unknown): { user: string; rv: string; prov
   const parsed = Attribute.safeParse(object);
   if (!parsed.success) return undefined;
   const { metadata, LastRefresh, lastLogin, GroupPrincipals, ExtraByProvider } = parsed.data;
-  const times = [LastRefresh, lastLogin, ...(metadata.managedFields ?? []).map((field) => field.time)]
-    .map((time) => Date.parse(time ?? ""))
-    .filter((ms) => !Number.isNaN(ms));
+  const times = [LastRefresh, lastLogin, ...(metadata.managedFields ?? []).map((field) => field.time)].map(timeIn).filter((ms) => !Number.isNaN(ms));
   const at = Math.max(0, ...times);
   const providers = canonical([...Object.keys(GroupPrincipals ?? {}), ...Object.keys(ExtraByProvider ?? {})]).map((provider) => {
     const groups = GroupPrincipals && Object.hasOwn(GroupPrincipals, provider) ? GroupPrincipals[provider] : undefined;

@@ -14,6 +14,7 @@ import {
   nameOf,
 } from "../names.ts";
 import type { Identity, LoginGrant } from "../subject.ts";
+import { timeIn } from "../time.ts";
 import type { Decision } from "./identity.ts";
 import type { Profile } from "./rules.ts";
 import { rulesFor, sameRules } from "./rules.ts";
@@ -108,7 +109,7 @@ export function secretRefOf(account: V1ServiceAccount): string | undefined {
 
 /** When the login grant that a role remembers ends (ms), or 0. */
 export function loginEndsOf(role: V1ClusterRole): number {
-  const end = Date.parse(role.metadata?.annotations?.[LOGIN_ENDS_ANNOTATION] ?? "");
+  const end = timeIn(role.metadata?.annotations?.[LOGIN_ENDS_ANNOTATION]);
   return Number.isNaN(end) ? 0 : end;
 }
 

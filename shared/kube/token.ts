@@ -1,6 +1,7 @@
 // An impersonator's token: out of its Secret, or asked for with a TokenRequest. Neither is kept here, and no error holds one.
 import type { AuthenticationV1TokenRequest, V1Secret } from "@kubernetes/client-node";
 import { nameOf } from "../names.ts";
+import { timeIn } from "../time.ts";
 import type { ClusterClient } from "./client.ts";
 import { ApiError } from "./errors.ts";
 import { COLLECTIONS } from "./paths.ts";
@@ -23,7 +24,7 @@ export interface RequestedToken {
 export async function requestToken(client: ClusterClient, user: string, signal: AbortSignal): Promise<RequestedToken> {
   const path = `${COLLECTIONS.ServiceAccount}/${nameOf(user)}/token`;
   const { status } = await client.call<AuthenticationV1TokenRequest>("POST", path, { json: REQUEST, signal });
-  const expiresAt = Date.parse(String(status?.expirationTimestamp));
+  const expiresAt = timeIn(status?.expirationTimestamp);
   if (!status?.token || !Number.isFinite(expiresAt)) throw new ApiError({ cluster: client.cluster, method: "POST", path }, { status: 200, reason: "NoToken" });
   return { token: status.token, expiresAt };
 }
@@ -45,5 +46,5 @@ export interface SecretToken {
 /** The token in a Secret. @throws ApiError 404 when it is not there; the rest as for every call. */
 export async function secretToken(client: ClusterClient, name: string, signal: AbortSignal): Promise<SecretToken> {
   const secret = await client.call<V1Secret>("GET", `${COLLECTIONS.Secret}/${name}`, { signal });
-  return { token: tokenIn(secret), uid: secret.metadata?.uid ?? "", createdAt: Date.parse(String(secret.metadata?.creationTimestamp)) };
+  return { token: tokenIn(secret), uid: secret.metadata?.uid ?? "", createdAt: timeIn(secret.metadata?.creationTimestamp) };
 }

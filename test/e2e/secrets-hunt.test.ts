@@ -92,14 +92,21 @@ async function failToGiveTokens(): Promise<void> {
   ];
   await bind("u-cleo");
   for (const wrong of wrongs) {
-    const tokenCall = ({ userAgent, path }: RequestSeen): Verdict =>
-      userAgent.includes(" producer ") && /\/secrets\/|\/token$/.test(path) ? wrong : undefined;
+    const told = new Set<string>();
+    const tokenCall = ({ userAgent, path }: RequestSeen): Verdict => {
+      if (!userAgent.includes(" producer ") || !/\/secrets\/|\/token$/.test(path)) return undefined;
+      told.add(userAgent);
+      return wrong;
+    };
     trapped.at(CLUSTER).giveAll(tokenCall);
     const undo = trapped.at(CLUSTER).give("u-cleo", "GET Secret", (request) => tokenCall(request));
     for (const from of modes) {
+      // A Secret without a token is looked at, and meanwhile nobody asks the cluster.
+      await house.waitFor(CLUSTER, "u-cleo", "ready", DEADLINE);
       assert.equal((await ask(from, { cluster: CLUSTER, user: "u-cleo" }, SECRET, "")).status, 503, wrong.body);
       assert.equal(await askForward(from, "u-cleo"), 503, wrong.body);
     }
+    assert.equal(told.size, modes.length, `each of them was told ${wrong.body}`);
     undo();
   }
   trapped.at(CLUSTER).giveAll(undefined);

@@ -191,7 +191,7 @@ test("its time is the newest of all that it tells, or it would be taken for olde
   fc.assert(
     fc.property(fields, ({ LastRefresh, lastLogin, managed }) => {
       const time = (n: number | null): unknown => (n === null ? "" : iso(n * 1000));
-      const metadata = { name: "u-abc", resourceVersion: "9", managedFields: [...managed.map((n) => ({ time: time(n) })), { time: "no time" }] };
+      const metadata = { name: "u-abc", resourceVersion: "9", managedFields: [...managed.map((n) => ({ time: time(n) })), { time: "no time before 4734" }] };
       const said = readAttribute(attribute({ metadata, LastRefresh: time(LastRefresh), lastLogin: time(lastLogin), GroupPrincipals: { github: items() } }));
       const newest = Math.max(-1, LastRefresh ?? -1, lastLogin ?? -1, ...managed);
       assert.equal(said?.providers[0]?.at, newest < 0 ? 0 : NOW + newest * 1000);

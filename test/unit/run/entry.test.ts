@@ -17,7 +17,7 @@ for (const version of ["20.20.2", "22.18.0"])
   test(`Node ${version} is told which one is needed, because a stack helps nobody`, async () => {
     await assert.rejects(run(process.execPath, [...as(version), CLI, "--version"]), (error: { code: number; stdout: string; stderr: string }) => {
       assert.deepEqual([error.code, error.stdout], [1, ""]);
-      assert.match(error.stderr, /^understudy needs Node 22\.19 or newer, and \S+ is \d+\.\d+\.\d+: run `npm ci` once and then `npx understudy`.*\n$/);
+      assert.match(error.stderr, /^understudy needs Node 22\.19 or newer, and .+ is \d+\.\d+\.\d+: run `npm ci` once and then `npx understudy`.*\n$/);
       assert.ok(error.stderr.includes(` is ${version}: `));
       return true;
     });

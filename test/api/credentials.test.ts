@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { type Forwarded, type Given, forwardAuth, reviewWith } from "../support/credentials.ts";
 import { openStream } from "../support/event-stream.ts";
-import { callsDuring, metricOf, openQuiet } from "../support/evidence.ts";
-import { HOOK_SECRET, type House, type Process } from "../support/house.ts";
+import { callsDuring, metricOf, watched } from "../support/evidence.ts";
+import { HOOK_SECRET, House, type Process } from "../support/house.ts";
 import { dumpOf, hunt } from "../support/hunt.ts";
 import { type Called, NAMESPACE, actAs, objectsOf, tokenOf } from "../support/impersonator.ts";
 import { waitUntil } from "../support/wait-until.ts";
@@ -18,7 +18,7 @@ let house: House;
 let requesting: Process;
 const tokens = new Map<string, string>();
 before(async () => {
-  house = await openQuiet({
+  house = await House.open({
     clusters: [ONE],
     workers: 1,
     management: false,
@@ -30,6 +30,8 @@ before(async () => {
     },
   });
   requesting = await house.start("producer", { UNDERSTUDY_TOKEN_MODE: "request", UNDERSTUDY_FORWARD_AUTH_USER_HEADER: "" });
+  // Its resync takes each Secret of the other mode for a difference, and a watch begins by asking for one.
+  for (const from of [house.producer, requesting]) await watched(house, ONE, "u-probe", from);
 });
 after(() => house?.[Symbol.asyncDispose]());
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { forwardAuth, reviewWith } from "../support/credentials.ts";
 import { openStream } from "../support/event-stream.ts";
-import { loggedIn } from "../support/evidence.ts";
+import { loggedIn, watched } from "../support/evidence.ts";
 import type { RequestSeen, Verdict } from "../support/fault-proxy.ts";
 import { HOOK_SECRET, type House, type Process } from "../support/house.ts";
 import { dumpOf, hunt, logsOf, metricsOf, pagesOf } from "../support/hunt.ts";
@@ -60,6 +60,8 @@ async function bind(user: string): Promise<void> {
 /** Access that comes, changes and goes, and everybody who may gets a token by every way there is. */
 async function live(): Promise<void> {
   for (const user of ["u-ada", "u-bob"]) await bind(user);
+  // A producer's first resyncs take each Secret of the other mode for a difference.
+  for (const from of modes) await watched(house, CLUSTER, "u-ada", from);
   const stream = await openStream(`${house.producer.started["credentials"]}/v1/revocations`, { authorization: `Bearer ${SECRET}` });
   await loggedIn(house, "u-ada", CLUSTER, { groups: ["github_org://1", "github_org://2"], extras: { username: ["ada"] } });
   for (const from of modes) {

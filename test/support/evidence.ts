@@ -64,14 +64,14 @@ export async function loggedIn(house: House, ...login: Parameters<House["login"]
 /** The middle one. */
 export const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
 
-/** Waits until a cluster's drift watch is live, the resync that it asked for over: from then on a repeated login of this bound user is no reason to look. */
-export async function watched(house: House, cluster: string, user: string): Promise<void> {
-  await loggedIn(house, user, cluster);
+/** Waits until a producer's drift watch of a cluster is live, the resync that it asked for over: from then on a repeated login of this bound user is no reason to look. */
+export async function watched(house: House, cluster: string, user: string, from?: Process): Promise<void> {
+  await loggedIn(house, user, cluster, {}, from);
   await waitUntil(
     `the drift watch of ${cluster} is live`,
     async () => {
       const before = await house.row(cluster, user);
-      const { status } = await house.login(user, cluster);
+      const { status } = await house.login(user, cluster, {}, from);
       return status === 200 && (await house.row(cluster, user))?.generation === before?.generation;
     },
     { deadlineMs: DEADLINE_MS, everyMs: 200 },

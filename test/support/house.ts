@@ -189,9 +189,10 @@ export class House implements AsyncDisposable {
     path: string,
     body?: unknown,
     headers: Readonly<Record<string, string>> = { authorization: `Bearer ${HOOK_SECRET}` },
+    from: Process = this.producer,
   ): Promise<{ status: number; body: Record<string, unknown>; headers: Headers }> {
     const json = body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) };
-    const response = await fetch(this.producer.started["hook"] + path, { method, headers: { "content-type": "application/json", ...headers }, ...json });
+    const response = await fetch(from.started["hook"] + path, { method, headers: { "content-type": "application/json", ...headers }, ...json });
     return { status: response.status, body: (await response.json()) as Record<string, unknown>, headers: response.headers };
   }
   /** A login that waits for `ready`. */
@@ -199,8 +200,10 @@ export class House implements AsyncDisposable {
     user: string,
     cluster: string | undefined,
     login: { provider?: string; groups?: string[]; extras?: Record<string, string[]> } = {},
+    from?: Process,
   ): Promise<{ status: number; body: Record<string, unknown> }> {
-    return this.hook("POST", "/v1/logins?wait=5", { user, ...(cluster === undefined ? {} : { cluster }), provider: "github", ...login });
+    const sent = { user, ...(cluster === undefined ? {} : { cluster }), provider: "github", ...login };
+    return this.hook("POST", "/v1/logins?wait=5", sent, undefined, from);
   }
   /** Its row of `status`, by the hook. */
   async row(cluster: string, user: string): Promise<StatusRow | undefined> {

@@ -30,7 +30,10 @@ class TokenCluster extends ClusterClient {
     const token = `token-${this.calls.length}`;
     await this.answer();
     if (method === "GET")
-      return { metadata: { uid: this.secretUid, creationTimestamp: new Date(NOW - MINUTE) }, data: { token: Buffer.from(token).toString("base64") } } as T;
+      return {
+        metadata: { uid: this.secretUid, creationTimestamp: new Date(NOW - MINUTE).toISOString() },
+        data: { token: Buffer.from(token).toString("base64") },
+      } as T;
     return { status: { token, expirationTimestamp: new Date(this.#now() + 60 * MINUTE).toISOString() } } as T;
   }
 }

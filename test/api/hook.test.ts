@@ -139,11 +139,10 @@ test("`?wait` holds the answer until it is ready, and no longer than was asked f
     await putUser(house.management!, "u-wait");
     await waitUntil("the team's member may log in", async () => (await postSigned(body("u-wait", { groups: [TEAM] }))).status === 202);
     const began = performance.now();
-    const second = await postSigned(body("u-wait"), {}, "?wait=1");
-    const tookMs = performance.now() - began;
-    assert.deepEqual([second.status, second.body["state"]], [202, "pending"]);
-    assert.ok(tookMs > 800 && tookMs < 4_000, `${tookMs} ms`);
     const held = postSigned(body("u-wait"), {}, "?wait=5");
+    const first = await Promise.race([held, postSigned(body("u-wait"), {}, "?wait=1")]);
+    assert.deepEqual([first.status, first.body["state"]], [202, "pending"], "the one that wanted to wait less");
+    assert.ok(performance.now() - began > 800, "it was held");
     server.resumeControllerManager();
     assert.equal((await held).status, 200);
   } finally {

@@ -101,7 +101,7 @@ test("`?wait` holds while something new is looked at, also after a refusal, and 
   await bench.arrange(alice, { result: "removed", reason: "" });
   const began = performance.now();
   assertRefused(await ask("?wait=5"), 403, /^removed/);
-  assert.ok(performance.now() - began < 2_000);
+  assert.ok(performance.now() - began < 4_900, "nothing was waited for");
   await bench.ledger.submit(alice, {}, "verify", "binding");
   const held = ask("?wait=5");
   const { me, record } = await bench.run(alice);

@@ -81,11 +81,11 @@ async function adminAtLogin(user: string, stage: Stage, tally: Tally): Promise<v
   tally.expect(answer.status === 200, `POST /v1/logins, signed: ${answer.status} ${shortly(answer.text)}`);
 }
 
-/** A 202 says that it is under way: a proxy asks again. */
+/** A 202 says that it is under way, and a 503 that nothing is lost: a proxy asks again. */
 const loginUntilSettled = (stage: Stage, said: object): ReturnType<typeof login> =>
   until(
     () => login(stage, said),
-    ({ status }) => status !== 202,
+    ({ status }) => status !== 202 && status !== 503,
   );
 
 /** The role goes first, for a token lives on for seconds in the API server's cache. */

@@ -88,7 +88,7 @@ async function startWatch(token: string, namespace: string, name: string): Promi
 }
 
 /** By itself kubectl would watch for half an hour. */
-const over = ({ child }: Running): Promise<true> => waitUntil("the open watch ends", () => (child.exitCode ?? child.signalCode) !== null, SLOW);
+const over = ({ ended }: Running): Promise<true> => waitUntil("the open watch ends", async () => (await ended, true), SLOW);
 
 test("kubectl does what the person may and what the person's group may, and nothing else", async () => {
   const { code, stderr } = await kubectl(BOB, "get pods,configmaps --namespace team-bob");

@@ -77,6 +77,10 @@ const usersOf = (stream: EventStream): unknown[] => stream.events().map(({ event
 const hears = (stream: EventStream, wanted: readonly string[]): Promise<unknown> =>
   waitUntil(`a stream hears ${wanted.join()}`, () => usersOf(stream).length >= wanted.length).then(() => assert.deepEqual(usersOf(stream), wanted));
 
+/** The reader of all streams has read to here: a stream that is opened begins at its place. */
+const hasRead = (installation: Installation, place: string): Promise<unknown> =>
+  waitUntil(`the reader is at ${place}`, async () => (await installation.open()).lastId() === place);
+
 const shared = await install();
 after(() => shared[Symbol.asyncDispose]());
 
@@ -85,7 +89,7 @@ test("every open stream hears of every loss, in order, with its place, and none 
   const end = await shared.revoke("u-before-too");
   await using later = await install(); // a second installation hears nothing of it
   const other = await later.open();
-  await waitUntil("the reader is at the end", async () => (await shared.open()).lastId() === end);
+  await hasRead(shared, end);
   const streams = await Promise.all([shared.open(), shared.open(), shared.open()]);
   for (const stream of streams) assert.equal(stream.text(), `retry: 1000\nid: ${end}\n\n`);
   const place = await shared.revoke("u-one");
@@ -115,6 +119,8 @@ test("a client that comes again hears what it missed, each once, however much th
 test("an id that the stream no longer holds, never held, or that is none resets the client first, because what it missed is not known", async () => {
   const old = await shared.revoke("u-old");
   const end = await shared.revoke("u-young");
+  // A reader that is still before it would rightly reset everybody once more.
+  await hasRead(shared, end);
   await shared.redis.xtrim(KEY, "MAXLEN", 1);
   for (const id of [old, "0-0", "99999999999999-0", `${Number(end.split("-")[0]) - 1}-77`, "x", ""]) {
     const stream = await shared.open(id);
@@ -130,7 +136,7 @@ test("a Redis that was emptied resets whoever is connected and whoever comes aga
   await using emptied = await install();
   const place = await emptied.revoke("u-before");
   const stream = await emptied.open();
-  await waitUntil("the reader has seen it", async () => (await emptied.open()).lastId() === place);
+  await hasRead(emptied, place);
   await emptied.redis.flushall();
   await waitUntil("it is reset", () => usersOf(stream).includes("reset"));
   await emptied.revoke("u-after");

@@ -28,7 +28,13 @@ export function openHttp(log: Log): FastifyInstance {
     socket.once("close", () => silent.delete(socket));
   });
   app.server.on("request", ({ socket }) => silent.delete(socket));
-  app.addHook("preClose", async () => silent.forEach((socket) => socket.destroy()));
+  let closing = false;
+  app.addHook("preClose", async () => {
+    closing = true;
+    silent.forEach((socket) => socket.destroy());
+  });
+  // Whoever is answered while it closes would keep the connection, and a closing server would wait for that too.
+  app.addHook("onSend", async (_request, reply) => void (closing && reply.header("connection", "close")));
   app.setErrorHandler(async (error: FastifyError, request, reply) => {
     const status = error.statusCode ?? 500;
     if (status >= 500) log.requestFailed({ err: error, method: request.method, route: request.routeOptions.url });

@@ -74,14 +74,16 @@ test("idle processes stop soon, also with connections open on their listeners an
   server.pauseControllerManager();
   try {
     await bind("u-held");
-    const held = await waitUntil("the login may be held", async () => {
-      const body = JSON.stringify({ user: "u-held", cluster: CLUSTER, provider: "github" });
-      const ask = (query: string) =>
-        fetch(`${producer!.started["hook"]}/v1/logins${query}`, { method: "POST", body, headers: { authorization: `Bearer ${HOOK_SECRET}` } });
-      return (await ask("")).status === 202 ? ask("?wait=5") : undefined;
-    });
+    const body = JSON.stringify({ user: "u-held", cluster: CLUSTER, provider: "github" });
+    const ask = (query: string) =>
+      fetch(`${producer!.started["hook"]}/v1/logins${query}`, { method: "POST", body, headers: { authorization: `Bearer ${HOOK_SECRET}` } });
+    const grantEnds = async (): Promise<string> => (await house.row(CLUSTER, "u-held"))!.loginEnds!;
+    await waitUntil("the login counts", async () => (await ask("")).status === 202);
+    const earlier = await grantEnds();
+    const held = ask("?wait=5");
+    await waitUntil("it is held", async () => (await grantEnds()) > earlier);
     const tookMs = await Promise.all([stops(producer!, SOON_MS), stops(worker!, SOON_MS), stops(dashboard!, SOON_MS)]);
-    assert.ok([200, 202].includes(held.status), "whoever waited was answered");
+    assert.ok([200, 202].includes((await held).status), "whoever waited was answered");
     t.diagnostic(`producer, worker, dashboard: ${tookMs.join(", ")} ms`);
   } finally {
     server.resumeControllerManager();

@@ -68,7 +68,7 @@ async function memberAtLogin({ user, group, cluster }: NonNullable<Cast["member"
   const role = async (): Promise<number> => (await adminOf(stage, cluster)("GET", rolePath(user))).status;
   const before = await role();
   tally.expect(before === 404, `GET the role on ${cluster}: ${before}`);
-  const without = await login(stage, { user, provider: "github", groups: [] });
+  const without = await loginUntilSettled(stage, { user, provider: "github", groups: [] });
   tally.expect(without.status === 403, `a login that does not name the group: ${without.status} ${shortly(without.text)}`);
   const answer = await loginUntilSettled(stage, { user, provider: "github", groups: [group], extras: { username: [user.replace(/^u-/, "")] } });
   tally.expect(answer.status === 200, `a login that does: ${answer.status} ${shortly(answer.text)}`);

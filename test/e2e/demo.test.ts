@@ -106,9 +106,15 @@ test("each line that the demo ends with works as it stands: to ask, to break, to
   await waitUntil("it is made anew", async () => ((now) => now !== "" && now !== before)(await uid()), SLOW);
   await waitUntil("and told", () => out.stdout.split("Ctrl-C").at(-1)!.includes(role.replace("cattle-impersonation-", "/")), SLOW);
 
-  const login = run("bash", ["-c", line("log in")], folder);
-  assert.equal(await login.ended, 0);
-  assert.match(login.out.stdout, /"state":"ready"/);
+  await waitUntil(
+    "the login is answered ready",
+    async () => {
+      const login = run("bash", ["-c", line("log in")], folder);
+      assert.equal(await login.ended, 0);
+      return login.out.stdout.includes('"state":"ready"');
+    },
+    SLOW,
+  );
   child.kill("SIGINT");
   assert.equal(await ended, 0, out.stderr);
   assert.deepEqual(await readdir(join(folder, ".understudy")), []);

@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { auditEnd, callsOf } from "../support/audit.ts";
-import { settledAfter } from "../support/evidence.ts";
+import { loggedIn, settledAfter } from "../support/evidence.ts";
 import { House } from "../support/house.ts";
 import { assertActsAsExactly, objectsOf } from "../support/impersonator.ts";
 import { waitUntil } from "../support/wait-until.ts";
@@ -23,8 +23,7 @@ after(() => house?.[Symbol.asyncDispose]());
 
 /** The product still does its work: somebody new is served. */
 async function assertServes(user: string): Promise<void> {
-  const { status, body } = await house.login(user, CLUSTER, { groups: ["developers"] });
-  assert.equal(status, 200, JSON.stringify(body));
+  await loggedIn(house, user, CLUSTER, { groups: ["developers"] });
   await assertActsAsExactly(house.cluster(CLUSTER), { user, groups: ["developers"] });
 }
 const statusJson = async (): Promise<string> => (await house.command(["status", "--output", "json"])).stdout;

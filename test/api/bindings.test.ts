@@ -22,8 +22,8 @@ const on = (cluster: string, user: string, state: "ready" | "removed" | "waiting
 async function withTwoBindings(user: string): Promise<void> {
   await putUser(house.management!, user);
   await putCrtb(house.management!, "c-one", user, { userName: user });
-  await putPrtb(house.management!, "c-one", "p-two", user, { userName: user });
-  await house.waitFor("c-one", user, "ready", { generation: 2 });
+  await house.waitFor("c-one", user, "ready");
+  await settledAfter(house, on("c-one", user), () => putPrtb(house.management!, "c-one", "p-two", user, { userName: user }));
 }
 
 test("M1 the objects of users with a binding are right to the letter, whether their id is a name or not", async () => {

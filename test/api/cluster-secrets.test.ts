@@ -148,7 +148,7 @@ test("a cluster whose Secret goes is left as it is: its subjects wait, and all i
 /** When a subject that these credentials fail is tried next; undefined unless that is far off. */
 async function lateTry(cluster: string, user: string, status: number): Promise<number | undefined> {
   const [, at = "", reason = ""] = /^tried \d+ times, next at (\S+): (.*)$/.exec((await house.row(cluster, user))?.reason ?? "") ?? [];
-  return reason.includes(` ${status} `) && Date.parse(at) - Date.now() > 20_000 ? Date.parse(at) : undefined;
+  return reason.includes(` ${status} `) && Date.parse(at) - Date.now() > 30_000 ? Date.parse(at) : undefined;
 }
 /** Its state by the command, which needs no producer. */
 async function stateOf(cluster: string, user: string): Promise<string | undefined> {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { type Forwarded, type Given, forwardAuth, reviewWith } from "../support/credentials.ts";
 import { openStream } from "../support/event-stream.ts";
-import { callsDuring, metricOf, watched } from "../support/evidence.ts";
+import { callsDuring, loggedIn, metricOf, watched } from "../support/evidence.ts";
 import { HOOK_SECRET, House, type Process } from "../support/house.ts";
 import { dumpOf, hunt } from "../support/hunt.ts";
 import { type Called, NAMESPACE, actAs, objectsOf, tokenOf } from "../support/impersonator.ts";
@@ -85,7 +85,7 @@ const secretReads = (calls: readonly Called[]): Called[] => calls.filter(({ agen
 
 test("the credential that is given acts as the person with every name of the role, and as nobody else, from a Secret and from a TokenRequest", async () => {
   const user = "u-ada";
-  assert.equal((await house.login(user, ONE, LOGIN)).status, 200);
+  await loggedIn(house, user, ONE, LOGIN);
   const credential = await given(user);
   assert.equal(credential.server, house.cluster(ONE).url);
   assert.deepEqual(credential.headers[0], ["Impersonate-User", user]);
@@ -101,7 +101,7 @@ test("the credential that is given acts as the person with every name of the rol
 
 test("many who ask at once cost one call, and the next nothing at all, because a proxy asks for every request", async () => {
   const user = "u-many";
-  assert.equal((await house.login(user, ONE)).status, 200);
+  await loggedIn(house, user, ONE);
   for (const from of [house.producer, requesting]) {
     const cold = await callsDuring(house.cluster(ONE), () => Promise.all(Array.from({ length: 30 }, () => given(user, { from }))));
     assert.equal(secretReads(cold).length, 1, JSON.stringify(cold));
@@ -133,7 +133,7 @@ test("after a cold login `?wait` gives the credential in one step, and without i
 
 test("whoever was removed is refused by name of the reason, and whoever was never there is unknown", async () => {
   const user = "u-gone";
-  assert.equal((await house.login(user, ONE)).status, 200);
+  await loggedIn(house, user, ONE);
   const { token } = await given(user);
   await house.hook("DELETE", `/v1/logins/${user}`);
   await house.waitFor(ONE, user, "removed");
@@ -145,11 +145,11 @@ test("whoever was removed is refused by name of the reason, and whoever was neve
 
 test("a narrowed person gets the narrower headers at once, and a wider set is never given", async () => {
   const user = "u-narrow";
-  await house.login(user, ONE, { groups: ["github_org://1", "github_org://2"] });
+  await loggedIn(house, user, ONE, { groups: ["github_org://1", "github_org://2"] });
   const groupsIn = ({ headers }: Given): string[] =>
     headers.flatMap(([name, value]) => (name === "Impersonate-Group" && value.startsWith("github") ? [value] : []));
   assert.deepEqual(groupsIn(await given(user)), ["github_org://1", "github_org://2"]);
-  assert.equal((await house.login(user, ONE, { groups: ["github_org://2"] })).status, 200);
+  await loggedIn(house, user, ONE, { groups: ["github_org://2"] });
   const credential = await given(user, { query: "?wait=5" });
   assert.deepEqual(groupsIn(credential), ["github_org://2"]);
   assert.equal((await reviewWith(credential)).status, 201);
@@ -157,11 +157,11 @@ test("a narrowed person gets the narrower headers at once, and a wider set is ne
 
 test("a proxy hears of a narrowing and of a removal, because what the person has open goes on until the proxy cuts it", async () => {
   const user = "u-heard";
-  await house.login(user, ONE, { groups: ["github_org://1", "github_org://2"] });
+  await loggedIn(house, user, ONE, { groups: ["github_org://1", "github_org://2"] });
   const stream = await openStream(`${house.producer.started["credentials"]}/v1/revocations`, { authorization: `Bearer ${SECRET}` });
   try {
     const heard = (): unknown[] => stream.events().filter(({ data }) => (data as { user?: string }).user === user);
-    await house.login(user, ONE, { groups: ["github_org://2"] });
+    await loggedIn(house, user, ONE, { groups: ["github_org://2"] });
     const narrowed = await house.waitFor(ONE, user, "ready");
     await waitUntil("the narrowing is heard", () => heard().length > 0);
     await house.hook("DELETE", `/v1/logins/${user}`);
@@ -193,7 +193,7 @@ test("only the listener's own secrets count, and nothing wrong is guessed at", a
 
 test("a Secret that was replaced is not given: the subject is put right, and then its new token is", async () => {
   const user = "u-replaced";
-  assert.equal((await house.login(user, ONE)).status, 200);
+  await loggedIn(house, user, ONE);
   const { secrets } = await objectsOf(house.cluster(ONE), user);
   const old = await tokenOf(house.cluster(ONE), user);
   await house.cluster(ONE).call("DELETE", `/api/v1/namespaces/${NAMESPACE}/secrets/${secrets[0].metadata.name}`);
@@ -209,7 +209,7 @@ const forward = (headers: readonly string[], from = house.producer): Promise<For
 
 test("forward authentication answers with the same as headers, each group in a line of its own, and an empty body", async () => {
   const user = "u-forward-ü";
-  await house.login(user, ONE, LOGIN);
+  await loggedIn(house, user, ONE, LOGIN);
   const { headers, token } = await given(user);
   const named = ["x-understudy-secret", SECRET, "x-forwarded-user", Buffer.from(user).toString("latin1")];
   const ways = [

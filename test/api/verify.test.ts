@@ -77,7 +77,7 @@ const damages: Readonly<Record<string, { readonly hurt: (vandal: Vandal) => Prom
   },
   "the Secret is gone": { hurt: gone("secrets"), fails: ["impersonator"] },
   "the account is gone": { hurt: gone("serviceaccounts", ["secrets"]), fails: ["impersonator"] },
-  "the role is gone": { hurt: gone("clusterroles", ["serviceaccounts", "secrets"]), fails: ["impersonator", "role allows", "binding"] },
+  "the role is gone": { hurt: gone("clusterroles", ["serviceaccounts", "secrets", "clusterrolebindings"]), fails: ["impersonator", "role allows", "binding"] },
 };
 
 /** While workers are stopped nothing is repaired, so that there is time to ask. */

@@ -119,9 +119,9 @@ function callsIn({ text }: Block): { command: string; answer: string; code: numb
     });
 }
 
-/** A reader looks again at what takes a moment; what a command changes is typed once. */
+/** A reader looks again at what takes a moment, and sends a login again that is under way; whatever else a command changes is typed once. */
 async function answered(terminal: Terminal, { command, answer, code }: ReturnType<typeof callsIn>[number]): Promise<void> {
-  const again = /^(npx understudy (check|plan|verify)|ada )/.test(command);
+  const again = /^(npx understudy (check|plan|verify)|ada |curl \S+ (-X DELETE )?\S*\/v1\/logins)/.test(command);
   let said = await terminal.type(here(command));
   const asShown = (): boolean => said.code === code && pattern(answer).test(words(said.screen));
   if (again && !asShown())

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { after, before, test } from "node:test";
 import { rootCertificates } from "node:tls";
 import type { ApiServer } from "../apiserver/start.ts";
-import { openQuiet } from "../support/evidence.ts";
+import { loggedIn, openQuiet } from "../support/evidence.ts";
 import type { House } from "../support/house.ts";
 import { hunt } from "../support/hunt.ts";
 import { tokenOf } from "../support/impersonator.ts";
@@ -56,7 +56,11 @@ before(async () => {
     ["u-ada", { groups: GROUPS, extras }],
     ["u-bob", {}],
   ] as const)
-    assert.equal((await house.login(user, ONE, login as Parameters<House["login"]>[2])).status, 200);
+    await loggedIn(house, user, ONE, login);
+  await waitUntil("the controller manager has put its ConfigMap there", async () => {
+    const { status } = await server.call("GET", "/api/v1/namespaces/team/configmaps/kube-root-ca.crt");
+    return status === 200;
+  });
   nginx = cleanup.use(await startNginx(house.producer.started["credentials"]!));
   client = new ProxyClient(nginx, server.serving.cert);
 });
@@ -143,13 +147,13 @@ test("a watch says what happens at once, and ends within seconds of the removal,
   loops.use(await nginx.followRevocations());
   const watch = await startWatch("while-in");
   const began = performance.now();
-  await house.hook("DELETE", "/v1/logins/u-ada");
+  assert.equal((await house.hook("DELETE", "/v1/logins/u-ada")).status, 202);
   await house.waitFor(ONE, "u-ada", "removed");
   await assertForbidden(kubectl(ADA, "get configmaps --namespace team"), /removed/);
   await waitUntil("the watch ends", () => watch.child.exitCode !== null, { deadlineMs: 30_000 });
   t.diagnostic(`removed: the open watch ended after ${(performance.now() - began).toFixed(0)} ms`);
   await addConfigMap("after-removal");
-  assert.equal((await house.login("u-ada", ONE, { groups: GROUPS, extras })).status, 200);
+  await loggedIn(house, "u-ada", ONE, { groups: GROUPS, extras });
   assert.equal((await kubectl(ADA, "get configmaps --namespace team")).code, 0);
 });
 

@@ -42,8 +42,10 @@ beforeEach(async () => {
   understudy.login = async () => ({ status: 200, body: { state: "ready" } });
   // Everything is asked anew: a reset ends what the test before has left.
   await waitUntil("the proxy follows", () => understudy.followers.length > 0);
-  understudy.tell("id: 9-9\nevent: reset\ndata: {}\n\n");
+  // There has to be a session that the reset ends.
+  await client.ask("/clusters/c-one/before", ADA);
   understudy.logins.splice(0);
+  understudy.tell("id: 9-9\nevent: reset\ndata: {}\n\n");
   await waitUntil("the reset is heard", async () => {
     await client.ask("/clusters/c-one/anew", ADA);
     return understudy.logins.length > 0;

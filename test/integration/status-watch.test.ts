@@ -39,10 +39,10 @@ for (const subject of [alice, bob]) await ledger.store(subject, { grants: [toldG
 
 test("on a terminal the table is drawn over itself until Ctrl-C, and the screen from before is back then, because a person works on in it", async () => {
   const running = watching(startAtTerminal(["status", "--watch"], settings));
-  const first = await said(running, /u-bob +pending/);
+  const first = await said(running, /u-bob +pending[^]*\^\[J$/);
   assert.ok(first.startsWith("^[?1049h^[?25l^[HCLUSTER"), first);
   await settle(alice, "as decided");
-  const second = await said(running, /u-alice +ready .* as decided/, first.length);
+  const second = await said(running, /u-alice +ready .* as decided[^]*\^\[J$/, first.length);
   assert.match(second, /^\^\[HCLUSTER.*\^\[K\r+\n.*\^\[J$/s);
   running.child.stdin!.write("\u0003");
   assert.equal(await running.ended, 0);

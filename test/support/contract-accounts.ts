@@ -60,6 +60,10 @@ contract(
 contract(["create secrets"], "what is made for an owner that has gone is collected, and what is orphaned stays", async (server) => {
   const role = { apiVersion: "rbac.authorization.k8s.io/v1", ...(await made(server, ROLES, aRole("orphaner"))) };
   await made(server, `${HOME}/serviceaccounts`, anAccount("orphan", ownedBy(role, "ClusterRole")));
+  // The collector orphans only what it has heard of: when a later one of nobody's is gone, it has.
+  const nobody = { ...role, metadata: { ...role.metadata, uid: "00000000-0000-0000-0000-000000000000" } };
+  await made(server, `${HOME}/serviceaccounts`, anAccount("ownerless", ownedBy(nobody, "ClusterRole")));
+  await isGone(server, `${HOME}/serviceaccounts/ownerless`);
   assert.equal((await server.call("DELETE", `${ROLES}/orphaner`, { apiVersion: "v1", kind: "DeleteOptions", propagationPolicy: "Orphan" })).status, 200);
   await isGone(server, `${ROLES}/orphaner`);
   const { body } = await server.call("GET", `${HOME}/serviceaccounts/orphan`);

@@ -78,6 +78,7 @@ export class Nginx implements AsyncDisposable {
     const script = replaceOnce(loop.replaceAll(/^# +/gm, ""), "nginx -s reload", `kill -HUP ${this.#child.pid}`);
     const env = { PATH: process.env["PATH"], SECRET: this.#options.secret };
     const args = ["-c", replaceOnce(script, "http://127.0.0.1:8403", this.#options.credentials)];
+    const before = new Set(await this.#workers());
     const child = spawn("bash", args, { env, detached: true, stdio: "ignore" });
     const ended = new Promise((resolve) => child.once("close", resolve));
     const kill = async (): Promise<void> => {
@@ -85,7 +86,13 @@ export class Nginx implements AsyncDisposable {
       process.kill(-child.pid!, "SIGKILL");
       await ended;
     };
+    // The first word of the stream is a reason to reload too, and cuts what was opened before.
+    await waitUntil("nginx is reloaded once", async () => (await this.#workers()).some((worker) => !before.has(worker)));
     return { [Symbol.asyncDispose]: kill };
+  }
+  async #workers(): Promise<string[]> {
+    const { pid } = this.#child;
+    return (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8")).trim().split(" ");
   }
   startKubectl(cluster: string, token: string, args: readonly string[], input?: string, settings?: Readonly<Record<string, string>>): Promise<Running> {
     const account = { folder: this.folder, url: `https://127.0.0.1:${this.port}/clusters/${cluster}`, ca: this.#options.tls.cert, token };

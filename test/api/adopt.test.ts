@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { nameOf } from "../../shared/names.ts";
-import { callsDuring, openQuiet, settledAfter } from "../support/evidence.ts";
+import { callsDuring, openQuiet, settledAfter, whyItWaits } from "../support/evidence.ts";
 import type { House } from "../support/house.ts";
 import { type Called, actAs, assertActsAsExactly, assertGone, objectsOf, tokenOf, writesOf } from "../support/impersonator.ts";
 import { deleteCrtb, putAttribute, putCrtb, putUser } from "../support/rancher-objects.ts";
@@ -73,21 +73,13 @@ async function stand(user: string, options: RanchersOptions): Promise<Stood> {
   return { hand, token, all: await objects(hand) };
 }
 
-/** Why it waits, once its User is told, for which it waits too. */
-const whyItWaits = (user: string): Promise<string> =>
-  waitUntil(
-    "it waits for Rancher",
-    async () => ((row) => row?.state === "waiting" && row.reason !== "user unknown" && row.reason)(await house.row(CLUSTER, user)),
-    DEADLINE,
-  );
-
 test("without UNDERSTUDY_ADOPT what Rancher made stays byte for byte as it is, and its user waits, because two that write it would go on for ever", async () => {
   Object.assign(unknown, await stand("u-unknown", { creator: true }));
   for (const [user, options] of Object.entries(made)) stood.set(user, await stand(user, options));
   const calls = await callsDuring(server(), async () => {
     for (const user of stood.keys()) {
       await bind(user);
-      assert.equal(await whyItWaits(user), "managed by Rancher");
+      assert.equal(await whyItWaits(house, CLUSTER, user), "managed by Rancher");
     }
     await settledAfter(house, { clusters: [CLUSTER], user: "u-today", state: "waiting" }, () => enqueue("u-today"));
     await restarted({});
@@ -155,7 +147,7 @@ describe("what is wider than Rancher makes it", { concurrency: 3 }, () => {
       const all = await objects(hand);
       const calls = await callsDuring(server(), async () => {
         await bind(user);
-        const reason = await whyItWaits(user);
+        const reason = await whyItWaits(house, CLUSTER, user);
         assert.match(reason, /^managed by Rancher, and not adopted because .*: put that right or delete it, then: understudy enqueue$/);
         assert.match(reason, why);
         await settledAfter(house, { clusters: [CLUSTER], user, state: "waiting" }, () => enqueue(user));

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { auditEnd, callsOf, writesIn } from "../support/audit.ts";
-import { linesOf, loggedIn, settledAfter } from "../support/evidence.ts";
+import { linesOf, loggedIn, settledAfter, whyItWaits } from "../support/evidence.ts";
 import { House } from "../support/house.ts";
 import { actAs, assertActsAsExactly, NAMESPACE, objectsOf, tokenOf } from "../support/impersonator.ts";
 import { deleteCrtb, putCrtb, putUser } from "../support/rancher-objects.ts";
@@ -110,10 +110,6 @@ async function likeRancher(user: string, kinds: readonly Kind[]): Promise<Vandal
   return hand;
 }
 
-/** Before its User is told a subject waits too, for that. */
-const waitsForRancher = (user: string): Promise<boolean> =>
-  waitUntil("it waits for Rancher", async () => (await house.row(CLUSTER, user))?.reason === "managed by Rancher", DEADLINE);
-
 test("M24 an impersonator that Rancher manages stays as it is: waiting, also when it is looked at, and when the binding goes", async () => {
   const user = "u-rancher";
   const kinds: readonly Kind[] = ["clusterroles", "serviceaccounts", "secrets", "clusterrolebindings"];
@@ -121,7 +117,7 @@ test("M24 an impersonator that Rancher manages stays as it is: waiting, also whe
   const made = await Promise.all(kinds.map((kind) => hand.get(kind)));
   const since = await auditEnd(house.cluster(CLUSTER));
   await bind(user);
-  await waitsForRancher(user);
+  assert.equal(await whyItWaits(house, CLUSTER, user), "managed by Rancher");
   await settledAfter(house, { clusters: [CLUSTER], user, state: "waiting" }, () => enqueue(user));
   await settledAfter(house, { clusters: [CLUSTER], user, state: "removed" }, () => deleteCrtb(house.management!, CLUSTER, user));
   assert.deepEqual(await writes(user, since), []);
@@ -136,7 +132,7 @@ test("M24 a lone role that Rancher is about to complete stays as it is, and once
   const made = await hand.get("clusterroles");
   const since = await auditEnd(house.cluster(CLUSTER));
   await bind(user);
-  await waitsForRancher(user);
+  assert.equal(await whyItWaits(house, CLUSTER, user), "managed by Rancher");
   assert.deepEqual(await writes(user, since), []);
   assert.deepEqual(await hand.get("clusterroles"), made);
   await hand.remove("clusterroles");

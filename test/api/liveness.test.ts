@@ -73,8 +73,7 @@ test("while one of the watches is refused a login is answered 202 and ready only
     await vandal.edit("clusterrolebindings", (object) => (object.subjects = []));
     // Nobody looks meanwhile, so that the answer is the hook's own.
     for (const { child } of house.workers) child.kill("SIGSTOP");
-    const answer = await login();
-    for (const { child } of house.workers) child.kill("SIGCONT");
+    const answer = await login().finally(() => house.workers.forEach(({ child }) => child.kill("SIGCONT")));
     assert.deepEqual([answer.status, answer.body["state"]], [202, "pending"]);
     const held = await login("?wait=5");
     assert.deepEqual([held.status, held.body["state"]], [200, "ready"]);

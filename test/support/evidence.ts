@@ -61,6 +61,18 @@ export async function loggedIn(house: House, ...login: Parameters<House["login"]
   );
 }
 
+/** Why a subject waits, once its User is told, for which it waits too. */
+export async function whyItWaits(house: House, cluster: string, user: string): Promise<string> {
+  return waitUntil(
+    `${user} waits, and not for its User`,
+    async () => {
+      const row = await house.row(cluster, user);
+      return row?.state === "waiting" && row.reason !== "user unknown" && row.reason;
+    },
+    { deadlineMs: DEADLINE_MS },
+  );
+}
+
 /** The middle one. */
 export const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
 

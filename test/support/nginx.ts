@@ -86,8 +86,13 @@ export class Nginx implements AsyncDisposable {
       process.kill(-child.pid!, "SIGKILL");
       await ended;
     };
-    // The first word of the stream is a reason to reload too, and cuts what was opened before.
-    await waitUntil("nginx is reloaded once", async () => (await this.#workers()).some((worker) => !before.has(worker)));
+    try {
+      // The first word of the stream is a reason to reload too, and cuts what was opened before.
+      await waitUntil("nginx is reloaded once", async () => (await this.#workers()).some((worker) => !before.has(worker)));
+    } catch (error) {
+      await kill();
+      throw error;
+    }
     return { [Symbol.asyncDispose]: kill };
   }
   async #workers(): Promise<string[]> {
